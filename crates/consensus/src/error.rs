@@ -1,0 +1,70 @@
+//! How proposing, reading and starting can fail.
+
+use std::time::Duration;
+
+use crate::status::ReadOnlyReason;
+
+/// A proposal without an outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It was certainly not appended anywhere; repeating it is safe.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    /// It may or may not have been, or yet be, applied.
+    #[error("the outcome is unknown: {why}")]
+    OutcomeUnknown {
+        /// What happened, as a clause.
+        why: &'static str,
+    },
+}
+
+/// Why a proposal was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// No leader is known, or the leader cannot reach a quorum.
+    #[error("there is no leader right now")]
+    NoLeader,
+    /// This node is not in a cluster.
+    #[error("this node is not a member of a cluster yet")]
+    NotReady,
+    /// Too much waits already.
+    #[error("too many writes wait; retry after {} ms", retry_after.as_millis())]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The envelope is larger than any the log takes.
+    #[error("the request has {len} bytes, more than the {limit} a log entry takes")]
+    TooLarge {
+        /// Bytes of the proposal.
+        len: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Writes are refused for now.
+    #[error("the cluster is read-only ({}); the data is safe", reason.as_str())]
+    ReadOnly {
+        /// Why.
+        reason: ReadOnlyReason,
+    },
+    /// The node is stopping.
+    #[error("this node is shutting down")]
+    ShuttingDown,
+}
+
+/// A read index that was not obtained.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadIndexError {
+    /// No leader, or it cannot reach a quorum.
+    #[error("there is no leader right now")]
+    NoLeader,
+    /// This node is not in a cluster, or its store is not readable.
+    #[error("this node is not a member of a cluster yet")]
+    NotReady,
+    /// The deadline passed.
+    #[error("no read index came within the deadline")]
+    Timeout,
+    /// The node is stopping.
+    #[error("this node is shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,147 @@
+//! What a node knows of itself and its cluster, as one cheap value.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// A member as the cluster records it; stored in the log and in snapshots.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// The name that people use; one living member each.
+    pub name: String,
+    /// The data folder's id, which is the node id: a member id with another folder is refused.
+    pub folder_id: u64,
+    /// Where peers dial it, `host:port`.
+    pub peer_address: String,
+    /// Where clients find it.
+    pub client_urls: Vec<String>,
+    /// The failure zone, or empty.
+    pub zone: String,
+    /// The site, or empty.
+    pub site: String,
+    /// The program's version when it joined.
+    pub version: String,
+}
+
+/// What a node is to the cluster right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Not in a cluster yet, or shut out of it.
+    Outsider,
+    /// Receives the log, has no vote.
+    Learner,
+    /// Follows a leader or waits for one.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// One member as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// The node id.
+    pub id: u64,
+    /// What the cluster records about it.
+    pub record: MemberRecord,
+    /// Whether it has a vote.
+    pub voter: bool,
+    /// Whether it answered within the last second, or is this node and works.
+    pub healthy: bool,
+}
+
+/// Why this node refuses writes although it serves reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnlyReason {
+    /// No quorum for one leader lease.
+    NoQuorum,
+    /// The store is at its quota.
+    Quota,
+    /// The disk is nearly full: the reserve is in use.
+    DiskReserve,
+    /// A write or sync failed; only a restart helps.
+    StorageFailed,
+}
+
+impl ReadOnlyReason {
+    /// The reason in one word, as the API shows it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoQuorum => "no_quorum",
+            Self::Quota => "quota",
+            Self::DiskReserve => "disk_reserve",
+            Self::StorageFailed => "storage_failed",
+        }
+    }
+}
+
+/// A snapshot of what a node knows; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The cluster, 0 before it is born.
+    pub cluster_id: u64,
+    /// The epoch, 0 before the cluster is born.
+    pub epoch: u64,
+    /// This node.
+    pub node_id: u64,
+    /// What this node is.
+    pub role: Role,
+    /// The term.
+    pub term: u64,
+    /// The leader, if one is known.
+    pub leader: Option<u64>,
+    /// All members by id; empty before the cluster is born.
+    pub members: Arc<BTreeMap<u64, MemberStatus>>,
+    /// Index of the last entry in this node's log.
+    pub last_log_index: u64,
+    /// Index of the last committed entry this node knows of.
+    pub committed_index: u64,
+    /// Index of the last applied entry.
+    pub applied_index: u64,
+    /// Index of the last entry in the newest snapshot.
+    pub snapshot_index: u64,
+    /// Healthy voters minus quorum; negative when writes cannot succeed.
+    pub failures_tolerated: i64,
+    /// Why writes are refused, if they are, for reasons of this node (quota is the store's).
+    pub read_only: Option<ReadOnlyReason>,
+    /// How often this node saw the leader change since it started.
+    pub leader_changes: u64,
+    /// What keeps this node from serving, as a sentence, if anything does.
+    pub trouble: Option<Arc<str>>,
+}
+
+/// How far the store of this node is, for those who wait for changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AppliedPosition {
+    /// The store's sequence.
+    pub sequence: u64,
+    /// The store's revision.
+    pub revision: u64,
+    /// Raised whenever a snapshot replaced the whole store.
+    pub generation: u64,
+}
+
+/// Counters of one node, for metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// Proposals that wait for their outcome on this node.
+    pub proposals_pending: u64,
+    /// Proposals refused or of unknown outcome.
+    pub proposals_failed: u64,
+    /// Proposals of this node that were committed.
+    pub proposals_committed: u64,
+    /// Read indexes that were asked for and not obtained.
+    pub read_indexes_failed: u64,
+    /// Batches whose apply took longer than 100 ms.
+    pub slow_applies: u64,
+    /// Entries in the newest batch and in all batches, to tell the mean batch.
+    pub batches: u64,
+    /// Entries in all batches.
+    pub batched_entries: u64,
+    /// Round trip of the newest answered ping, by peer.
+    pub peer_round_trips: BTreeMap<u64, Duration>,
+    /// Calls to a peer that failed, by peer.
+    pub peer_failures: BTreeMap<u64, u64>,
+}
