@@ -1,0 +1,136 @@
+//! How JSON carries what it has no type for: 64-bit numbers as decimal strings, bytes as standard
+//! base64 with padding. Answers may hold fields that this client does not know; requests may not.
+
+use std::borrow::Cow;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use mainstay_kv::query::KeyValue;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// A 64-bit number, as a decimal string.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Decimal(pub(crate) u64);
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|_not_a_number| {
+            D::Error::custom(format_args!("'{text}' is not a decimal number of 64 bits"))
+        })
+    }
+}
+
+/// Bytes, as standard base64 with padding.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Base64(pub(crate) Bytes);
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let decoded = STANDARD.decode(text.as_bytes());
+        decoded.map(|bytes| Self(Bytes::from(bytes))).map_err(|error| {
+            D::Error::custom(format_args!("'{text}' is not standard base64: {error}"))
+        })
+    }
+}
+
+/// A key with its value and its history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PairJson {
+    key: Base64,
+    /// Left out where only keys were asked for.
+    #[serde(default)]
+    value: Base64,
+    create_revision: Decimal,
+    mod_revision: Decimal,
+    version: Decimal,
+    #[serde(default)]
+    lease: Decimal,
+}
+
+impl From<PairJson> for KeyValue {
+    fn from(pair: PairJson) -> Self {
+        Self {
+            key: pair.key.0,
+            value: pair.value.0,
+            create_revision: pair.create_revision.0,
+            mod_revision: pair.mod_revision.0,
+            version: pair.version.0,
+            lease: pair.lease.0,
+        }
+    }
+}
+
+impl From<&KeyValue> for PairJson {
+    fn from(pair: &KeyValue) -> Self {
+        Self {
+            key: Base64(pair.key.clone()),
+            value: Base64(pair.value.clone()),
+            create_revision: Decimal(pair.create_revision),
+            mod_revision: Decimal(pair.mod_revision),
+            version: Decimal(pair.version),
+            lease: Decimal(pair.lease),
+        }
+    }
+}
+
+/// A pair as the API writes it: base64 and decimal strings.
+#[must_use]
+pub fn pair_json(pair: &KeyValue) -> serde_json::Value {
+    to_value(&PairJson::from(pair))
+}
+
+pub(crate) fn pairs(pairs: Vec<PairJson>) -> Vec<KeyValue> {
+    pairs.into_iter().map(KeyValue::from).collect()
+}
+
+/// The bytes of a request body.
+pub(crate) fn to_bytes(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("the types of this crate have string keys and cannot fail")
+}
+
+/// The same as a value, for programs that print it.
+pub(crate) fn to_value(body: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(body).expect("the types of this crate have string keys and cannot fail")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_travels_as_the_api_page_shows_it() {
+        let text = r#"{"key":"YQ==","value":"MQ==","create_revision":"2","mod_revision":"7","version":"3","lease":"18446744073709551615"}"#;
+        let pair: PairJson = serde_json::from_str(text).expect("reads");
+        let pair = KeyValue::from(pair);
+        assert_eq!((&pair.key[..], &pair.value[..], pair.lease), (&b"a"[..], &b"1"[..], u64::MAX));
+        assert_eq!(serde_json::to_string(&PairJson::from(&pair)).expect("writes"), text);
+    }
+
+    #[test]
+    fn numbers_and_bytes_of_the_wrong_form_are_refused_with_the_text() {
+        for (text, expected) in [
+            (r#""-1""#, "'-1' is not a decimal number"),
+            (r#""18446744073709551616""#, "is not a decimal number"),
+            ("7", "invalid type"),
+        ] {
+            let error = serde_json::from_str::<Decimal>(text).expect_err(text).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = serde_json::from_str::<Base64>(r#""a""#).expect_err("no base64").to_string();
+        assert!(error.contains("'a' is not standard base64"), "{error}");
+    }
+}
