@@ -68,3 +68,43 @@ pub enum ReadIndexError {
     #[error("this node is shutting down")]
     ShuttingDown,
 }
+
+/// A node that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder's record of itself cannot be read.
+    #[error("the data folder cannot be read")]
+    Folder(#[from] mainstay_storage::FolderReadError),
+    /// The folder's record of itself cannot be written.
+    #[error("the data folder cannot be written")]
+    FolderWrite(#[source] std::io::Error),
+    /// The folder belongs to a node of another name.
+    #[error(
+        "the data folder belongs to node {folder}, not to {wanted}; give {wanted} a folder of its own, or start it as {folder}"
+    )]
+    OtherNode {
+        /// The name in the folder.
+        folder: String,
+        /// The name the node was started with.
+        wanted: String,
+    },
+    /// The node was removed from its cluster.
+    #[error(
+        "the node of this data folder was removed from its cluster; start it with an empty folder to join again as a new node"
+    )]
+    Removed,
+    /// An empty folder and no word about a cluster.
+    #[error("the data folder is empty; say with --bootstrap which nodes form the cluster")]
+    NoCluster,
+    /// The log, vote or snapshot cannot be used.
+    #[error("the data folder cannot be opened")]
+    Storage(#[from] mainstay_storage::OpenError),
+    /// Timings that contradict each other.
+    #[error(
+        "the timings contradict each other: heartbeat must be below the shortest election timeout, and that below the longest"
+    )]
+    Timings(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// openraft refuses what it found.
+    #[error("consensus cannot start on this data folder")]
+    Consensus(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -1,122 +1,436 @@
-//! Consensus (documentation follows).
-#![allow(missing_docs, clippy::todo, clippy::allow_attributes_without_reason, unused_variables)]
+//! Consensus: openraft bound to `storage`, `kv` and the peer protocol.
+//!
+//! The only crate that names openraft. It takes encoded proposals and gives back what the store
+//! made of them, brings a node's store up to date for linearizable reads, and says who leads. A
+//! proposal's way: [`Consensus::propose`], on a follower through `forwarding` to the leader, the
+//! batching task in `proposals`, openraft, `log_store`, the peers' log streams, `state_machine`,
+//! and back.
+//!
+//! It decides nothing about users, requests, HTTP or keys, and it never reads the wall clock for
+//! anything but people.
+//!
+//! Start reading at [`Consensus`], then `core`, `proposals` and `peer`.
 
+mod birth;
+mod core;
 mod error;
+mod forwarding;
+mod log_store;
+mod observation;
+mod peer;
+mod proposals;
+mod read_index;
+mod replicated_clock;
+mod retention;
+mod runtime;
+mod state_machine;
 mod status;
+mod type_config;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use mainstay_kv::{Proposal, Settings, outcome::Applied};
-use mainstay_storage as _;
-use mainstay_world::{Instant, Listener, World};
+use mainstay_kv::{ENVELOPE_BYTES_MAX, Proposal, Store, outcome::Applied};
+use mainstay_storage::{SpaceState, Storage};
+use mainstay_world::{self as world, Instant, Listener, World};
+use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::watch;
+use tracing::warn;
 
-pub use error::{NotTaken, ProposeError, ReadIndexError};
+pub use birth::{Birth, BootstrapPeer};
+pub use core::Options;
+pub use error::{NotTaken, ProposeError, ReadIndexError, StartError};
+pub use observation::LeaderChange;
 pub use status::{
     AppliedPosition, Counters, MemberRecord, MemberStatus, ReadOnlyReason, Role, Status,
 };
 
-/// How a node finds its cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Birth {
-    /// The same list on every node, the first creates the cluster.
-    Bootstrap(Vec<BootstrapPeer>),
-    /// Ask a member, by its client URL, to be let in.
-    Join(String),
-    /// The folder knows.
-    Resume,
-}
+use crate::{
+    core::{Core, Running},
+    observation::Leadership,
+    peer::server,
+    proposals::Unapplied,
+};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BootstrapPeer {
-    pub name: String,
-    pub peer_address: String,
-}
+/// The pause before a proposal without a leader is tried again, unless the leader changes sooner.
+const PAUSE: Duration = Duration::from_millis(25);
 
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub name: String,
-    /// Where peers dial this node.
-    pub peer_address: String,
-    pub client_urls: Vec<String>,
-    pub zone: String,
-    pub site: String,
-    pub version: String,
-    pub birth: Birth,
-    /// First values of the replicated settings, if this node creates the cluster.
-    pub settings: Settings,
-}
+/// Room that the envelope's header and attribution take beside the largest command.
+const PROPOSAL_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 4096;
 
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("placeholder")]
-    Placeholder,
-}
-
-/// A handle; cheap to clone.
+/// A node's part in its cluster; cheap to clone.
 #[derive(Clone)]
-pub struct Consensus(Arc<()>);
+pub struct Consensus {
+    core: Arc<Core>,
+    counters: Arc<ProposalCounters>,
+}
+
+#[derive(Default)]
+struct ProposalCounters {
+    pending: std::sync::atomic::AtomicU64,
+    failed: std::sync::atomic::AtomicU64,
+    committed: std::sync::atomic::AtomicU64,
+    read_indexes_failed: std::sync::atomic::AtomicU64,
+}
 
 impl Consensus {
-    /// Opens the folder, replays what is committed, starts all tasks and answers; the birth of
-    /// the cluster goes on in the background (see `Status::trouble`, `Status::cluster_id`).
+    /// Reads the data folder, replays what is known to be committed, starts all tasks and returns.
+    ///
+    /// The birth of a new cluster goes on in the background: see [`Status::cluster_id`] and
+    /// [`Status::trouble`]. Call inside the node's [`world::Scope`].
+    ///
+    /// # Errors
+    /// [`StartError`]: the folder is another node's, damaged, or its disk fails.
     pub async fn start(
         options: Options,
         world: World,
         peer_listener: Box<dyn Listener>,
     ) -> Result<Self, StartError> {
-        todo!()
+        let birth = options.birth.clone();
+        let core = Core::open(options, world).await?;
+        if core.is_in_cluster() {
+            core.take_part().await?;
+        }
+        world::spawn(server::accept(Arc::clone(&core), peer_listener));
+        if let Birth::Bootstrap(list) = birth
+            && !core.is_initialised().await
+        {
+            world::spawn(birth::bring_about(Arc::clone(&core), list));
+        }
+        Ok(Self { core, counters: Arc::default() })
     }
-    /// Commits and applies `proposal`; follower nodes pass it on to the leader. Answers when it is
-    /// applied on the node that led.
+
+    /// Has `proposal` committed and applied, through the leader if that is another node, and
+    /// answers with what the store made of it on the node that led.
+    ///
+    /// While there is no leader it waits for one, as long as nothing has been appended anywhere.
+    ///
+    /// # Errors
+    /// [`ProposeError::NotTaken`] if it certainly changed nothing,
+    /// [`ProposeError::OutcomeUnknown`] if it may have.
     pub async fn propose(
         &self,
         proposal: &Proposal,
         deadline: Instant,
     ) -> Result<Applied, ProposeError> {
-        todo!()
+        use std::sync::atomic::Ordering::Relaxed;
+        self.counters.pending.fetch_add(1, Relaxed);
+        let outcome = self.try_propose(proposal, deadline).await;
+        self.counters.pending.fetch_sub(1, Relaxed);
+        match &outcome {
+            Ok(_applied) => self.counters.committed.fetch_add(1, Relaxed),
+            Err(_error) => self.counters.failed.fetch_add(1, Relaxed),
+        };
+        outcome
     }
+
+    async fn try_propose(
+        &self,
+        proposal: &Proposal,
+        deadline: Instant,
+    ) -> Result<Applied, ProposeError> {
+        let running = self.running()?;
+        let body = proposal.to_bytes().map_err(|_unencodable| NotTaken::NotReady)?;
+        if body.len() > PROPOSAL_BYTES_MAX {
+            return Err(NotTaken::TooLarge { len: body.len(), limit: PROPOSAL_BYTES_MAX }.into());
+        }
+        let mut leadership = self.core.leadership.subscribe();
+        loop {
+            self.check_open()?;
+            let seen = *leadership.borrow_and_update();
+            let submitted = match seen.leader {
+                Some(_) if seen.leads => running.proposals.submit(body.clone()),
+                Some(_) => running.forwarding.submit(body.clone()),
+                None => Err(Unapplied::NotLeader),
+            };
+            let outcome = match submitted {
+                Ok(outcome) => {
+                    let left = deadline.since(Instant::now());
+                    match world::timeout(left, outcome).await {
+                        Ok(outcome) => outcome.unwrap_or(Err(Unapplied::Unknown)),
+                        Err(_elapsed) => return Err(too_late()),
+                    }
+                }
+                Err(unapplied) => Err(unapplied),
+            };
+            match outcome {
+                Ok(applied) => return Ok(applied),
+                Err(Unapplied::NotLeader) => {
+                    if !wait_for_change(&mut leadership, deadline).await {
+                        return Err(NotTaken::NoLeader.into());
+                    }
+                }
+                Err(Unapplied::Overloaded { retry_after }) => {
+                    return Err(NotTaken::Overloaded { retry_after }.into());
+                }
+                Err(Unapplied::DiskReserve) => {
+                    return Err(NotTaken::ReadOnly { reason: ReadOnlyReason::DiskReserve }.into());
+                }
+                Err(Unapplied::Unknown) => {
+                    let why = "the leader changed or was lost while the write was on its way";
+                    return Err(ProposeError::OutcomeUnknown { why });
+                }
+            }
+        }
+    }
+
     /// Returns when this node's store holds everything that was committed when this was called.
+    ///
+    /// # Errors
+    /// [`ReadIndexError`]: no leader, or the deadline passed.
     pub async fn read_index(&self, deadline: Instant) -> Result<(), ReadIndexError> {
-        todo!()
+        let outcome = self.try_read_index(deadline).await;
+        if outcome.is_err() {
+            self.counters.read_indexes_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        outcome
     }
-    /// Runs `read` on the store. Keep it short: applying waits meanwhile.
-    pub fn read<T>(&self, read: impl FnOnce(&mainstay_kv::Store) -> T) -> T {
-        todo!()
+
+    async fn try_read_index(&self, deadline: Instant) -> Result<(), ReadIndexError> {
+        let running = self.core.running().ok_or(ReadIndexError::NotReady)?;
+        let left = deadline.since(Instant::now());
+        match world::timeout(left, running.reads.catch_up()).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) if self.core.leadership.borrow().leader.is_none() => {
+                Err(ReadIndexError::NoLeader)
+            }
+            Err(_elapsed) => Err(ReadIndexError::Timeout),
+        }
     }
+
+    /// Runs `read` on the store as it is. Keep it short: applying waits meanwhile.
+    pub fn read<T>(&self, read: impl FnOnce(&Store) -> T) -> T {
+        self.core.store.read(read)
+    }
+
+    /// The term, without anything else: cheap enough for every answer.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.core.leadership.borrow().term
+    }
+
+    /// What this node knows of itself and its cluster.
+    #[must_use]
     pub fn status(&self) -> Status {
-        todo!()
+        let introduction = self.core.introduction();
+        let leadership = *self.core.leadership.borrow();
+        let running = self.core.running();
+        let members = self.members(introduction.node_id, running.as_deref());
+        let failures_tolerated = failures_tolerated(&self.core.membership.borrow(), &members);
+        let mut status = Status {
+            cluster_id: introduction.cluster_id,
+            epoch: introduction.epoch,
+            node_id: introduction.node_id,
+            role: leadership.role,
+            term: leadership.term,
+            leader: leadership.leader,
+            members: Arc::new(members),
+            last_log_index: 0,
+            committed_index: 0,
+            applied_index: *self.core.store.applied_index().borrow(),
+            snapshot_index: 0,
+            failures_tolerated,
+            read_only: self.read_only(leadership, running.as_deref()),
+            leader_changes: leadership.changes,
+            trouble: self.core.trouble.borrow().clone(),
+        };
+        if let Some(running) = running {
+            let metrics = running.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            let index = |id: &Option<type_config::LogId>| id.as_ref().map_or(0, |id| id.index);
+            status.last_log_index = index(&metrics.last_log);
+            status.committed_index = index(&metrics.cluster_committed);
+            status.snapshot_index = index(&metrics.snapshot);
+        }
+        status
     }
-    /// Woken at each change of leader, term, role, membership, read-only state.
-    pub fn status_changes(&self) -> watch::Receiver<u64> {
-        todo!()
+
+    /// Woken at each change of leader, term or role.
+    #[must_use]
+    pub fn status_changes(&self) -> StatusChanges {
+        StatusChanges(self.core.leadership.subscribe())
     }
+
     /// The store's position, changed after each applied batch.
+    #[must_use]
     pub fn applied(&self) -> watch::Receiver<AppliedPosition> {
-        todo!()
+        self.core.store.position()
     }
-    /// How far this node's store may be behind: now minus the send time of the leader's message that
-    /// carried the last applied commit index; `None` if it cannot be bounded.
+
+    /// How far this node's store may be behind the cluster; `None` if it cannot be bounded.
+    ///
+    /// On a follower: the age of the newest question to the leader whose answer's commit index is
+    /// applied here, plus the time since a quorum had confirmed that leader when it answered. It
+    /// needs no synchronised clocks.
+    #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
-        todo!()
+        let running = self.core.running()?;
+        let leadership = *self.core.leadership.borrow();
+        if leadership.leads {
+            return running.pong().quorum_age_ms.map(Duration::from_millis);
+        }
+        let pulse = running.links.find(leadership.leader?)?.pulse();
+        let (asked_at, pong) = (pulse.asked_at?, pulse.pong?);
+        let applied = *self.core.store.applied_index().borrow();
+        if !pong.leads || pong.committed_index > applied {
+            return None;
+        }
+        Some(asked_at.elapsed() + Duration::from_millis(pong.quorum_age_ms?))
     }
+
+    /// Counters for metrics.
+    #[must_use]
     pub fn counters(&self) -> Counters {
-        todo!()
+        use std::sync::atomic::Ordering::Relaxed;
+        let mut counters = Counters {
+            proposals_pending: self.counters.pending.load(Relaxed),
+            proposals_failed: self.counters.failed.load(Relaxed),
+            proposals_committed: self.counters.committed.load(Relaxed),
+            read_indexes_failed: self.counters.read_indexes_failed.load(Relaxed),
+            slow_applies: self.core.store.slow_applies(),
+            ..Counters::default()
+        };
+        if let Some(running) = self.core.running() {
+            (counters.batches, counters.batched_entries) = running.batch_counters.totals();
+            for link in running.links.all() {
+                counters.peer_round_trips.insert(link.node_id, link.pulse().round_trip);
+                let failures = link.control.failures() + link.forward.failures();
+                counters.peer_failures.insert(link.node_id, failures);
+            }
+        }
+        counters
     }
-    /// The storage, for metrics of syncs and space.
-    pub fn storage(&self) -> Option<mainstay_storage::Storage> {
-        todo!()
+
+    /// The storage, once the node is in a cluster: for metrics of syncs and space.
+    #[must_use]
+    pub fn storage(&self) -> Option<Storage> {
+        self.core.running().map(|running| running.storage.clone())
     }
-    /// Takes a snapshot now; its last log index.
-    pub async fn take_snapshot(&self) -> Result<u64, NotTaken> {
-        todo!()
+
+    /// Takes a snapshot of everything applied; its last log index.
+    ///
+    /// # Errors
+    /// What the disk says. Nothing is lost: the log is kept until a snapshot succeeds.
+    pub async fn take_snapshot(&self) -> std::io::Result<u64> {
+        let running = self.core.running().ok_or_else(core::not_in_a_cluster)?;
+        running.retention.take_snapshot().await
     }
-    /// Set once when the storage failed for good; the process should then exit with code 74 (see design).
+
+    /// Set once the storage failed for good, with what happened.
+    #[must_use]
     pub fn storage_failure(&self) -> watch::Receiver<Option<String>> {
-        todo!()
+        self.core.storage_failure.subscribe()
     }
-    /// Refuses new proposals, hands over leadership if it leads, stops all tasks, closes the storage.
+
+    /// Refuses new proposals, ends consensus and closes the storage. Whoever waits for an outcome
+    /// by then is told that it is unknown.
     pub async fn shutdown(&self) {
-        todo!()
+        self.core.stopping.send_replace(true);
+        if let Some(running) = self.core.running() {
+            if let Err(error) = running.raft.shutdown().await {
+                warn!(%error, "consensus did not end in order");
+            }
+            running.storage.shutdown().await;
+        }
     }
+
+    fn running(&self) -> Result<Arc<Running>, NotTaken> {
+        self.core.running().ok_or(NotTaken::NotReady)
+    }
+
+    fn check_open(&self) -> Result<(), NotTaken> {
+        if *self.core.stopping.borrow() {
+            return Err(NotTaken::ShuttingDown);
+        }
+        if self.core.is_storage_failed() {
+            return Err(NotTaken::ReadOnly { reason: ReadOnlyReason::StorageFailed });
+        }
+        Ok(())
+    }
+
+    fn members(&self, node_id: u64, running: Option<&Running>) -> BTreeMap<u64, MemberStatus> {
+        let membership = Arc::clone(&self.core.membership.borrow());
+        let voters: std::collections::BTreeSet<u64> = membership.voter_ids().collect();
+        membership
+            .nodes()
+            .map(|(id, record)| {
+                let healthy = if *id == node_id {
+                    !self.core.is_storage_failed()
+                } else {
+                    running
+                        .and_then(|running| running.links.find(*id))
+                        .is_some_and(|link| link.is_healthy())
+                };
+                let voter = voters.contains(id);
+                (*id, MemberStatus { id: *id, record: record.clone(), voter, healthy })
+            })
+            .collect()
+    }
+
+    fn read_only(
+        &self,
+        leadership: Leadership,
+        running: Option<&Running>,
+    ) -> Option<ReadOnlyReason> {
+        if self.core.is_storage_failed() {
+            return Some(ReadOnlyReason::StorageFailed);
+        }
+        let running = running?;
+        if *running.storage.space().borrow() != SpaceState::Ok {
+            return Some(ReadOnlyReason::DiskReserve);
+        }
+        let lease = Duration::from_millis(self.core.options().settings.election_timeout_ms_max);
+        let confirmed = match leadership.leader {
+            None => false,
+            Some(_) if leadership.leads => {
+                running.pong().quorum_age_ms.is_some_and(|age| Duration::from_millis(age) <= lease)
+            }
+            Some(_) => true,
+        };
+        (!confirmed).then_some(ReadOnlyReason::NoQuorum)
+    }
+}
+
+/// Wakes whoever waits for a change of leader, term or role.
+#[derive(Clone)]
+pub struct StatusChanges(watch::Receiver<Leadership>);
+
+impl StatusChanges {
+    /// Returns at the next change; `false` when the node has stopped.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
+/// Waits for another leader or a little while; `false` when the deadline is here.
+async fn wait_for_change(leadership: &mut watch::Receiver<Leadership>, deadline: Instant) -> bool {
+    let left = deadline.since(Instant::now());
+    if left.is_zero() {
+        return false;
+    }
+    tokio::select! {
+        changed = leadership.changed() => changed.is_ok(),
+        () = world::sleep(PAUSE.min(left)) => true,
+    }
+}
+
+const fn too_late() -> ProposeError {
+    ProposeError::OutcomeUnknown { why: "no outcome came within the deadline" }
+}
+
+/// Healthy voters minus quorum, in the worse half of a joint configuration.
+fn failures_tolerated(
+    membership: &type_config::StoredMembership,
+    members: &BTreeMap<u64, MemberStatus>,
+) -> i64 {
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    membership
+        .get_joint_config()
+        .iter()
+        .map(|voters| {
+            let healthy =
+                voters.iter().filter(|id| members.get(id).is_some_and(|member| member.healthy));
+            count(healthy.count()) - count(voters.len() / 2 + 1)
+        })
+        .min()
+        .unwrap_or(0)
 }

@@ -90,7 +90,13 @@ pub struct Elapsed;
 ///
 /// The sleep itself holds the scaled duration: poll it from any task.
 pub fn sleep(duration: Duration) -> tokio::time::Sleep {
-    tokio::time::sleep(with_clock(|clock| clock.true_duration(duration)).unwrap_or(duration))
+    tokio::time::sleep(true_duration(duration))
+}
+
+/// What `duration` on the caller's clock is in true time, as tokio's timers measure it.
+#[must_use]
+pub fn true_duration(duration: Duration) -> Duration {
+    with_clock(|clock| clock.true_duration(duration)).unwrap_or(duration)
 }
 
 /// Waits until `deadline` on the caller's clock.
@@ -103,8 +109,7 @@ pub fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
 /// # Errors
 /// [`Elapsed`] when the time is over first; the future is then dropped.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
-    let duration = with_clock(|clock| clock.true_duration(duration)).unwrap_or(duration);
-    tokio::time::timeout(duration, future).await.map_err(|_elapsed| Elapsed)
+    tokio::time::timeout(true_duration(duration), future).await.map_err(|_elapsed| Elapsed)
 }
 
 /// The node's wall clock in milliseconds since 1970. It may jump either way: for people only.

@@ -1,0 +1,201 @@
+//! One snapshot over a connection of its own, both ends.
+//!
+//! The chunks of the file travel as they stand in it; the receiving node writes them to a file of
+//! its own and at the same time rebuilds the store from them, so that a snapshot is installed only
+//! after its hash was checked. Every chunk is answered, with a few under way; the deadline is for
+//! progress, not for the whole.
+
+use std::{io, time::Duration};
+
+use bytes::{Buf, BufMut, Bytes};
+use mainstay_kv::{Store, StoreRestore};
+use mainstay_storage::{SnapshotReader, SnapshotWriter, Storage};
+use mainstay_world as world;
+use openraft::raft::SnapshotResponse;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    peer::{
+        channel::Route,
+        frame::{FrameError, FrameReader, FrameWriter},
+        message::{SNAPSHOT_ANSWER, SNAPSHOT_BEGIN, SNAPSHOT_CHUNK, SNAPSHOT_END},
+    },
+    state_machine::SnapshotMark,
+    type_config::{SnapshotMeta, TypeConfig, Vote, position},
+};
+
+/// Chunks on their way before the sender waits for an answer.
+const CHUNKS_UNDER_WAY_MAX: usize = 8;
+
+/// The longest wait for the answer to one chunk.
+pub(crate) const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The longest wait for the installation after the last chunk.
+const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The largest opening or answer in bytes.
+const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Opens a snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SnapshotBegin {
+    /// The leader's vote.
+    pub(crate) vote: Vote,
+    /// Where the snapshot ends.
+    pub(crate) mark: SnapshotMark,
+}
+
+/// Answers the opening, a chunk, or the end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SnapshotAnswer {
+    /// Go on.
+    Taken,
+    /// The snapshot is installed, or the vote was too old for it.
+    Done(SnapshotResponse<TypeConfig>),
+    /// The snapshot cannot be taken now.
+    Failed(String),
+}
+
+/// A snapshot that did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// The peer cannot be dialled.
+    #[error("the peer cannot be reached: {0}")]
+    Unreachable(std::sync::Arc<str>),
+    /// The connection broke.
+    #[error("the snapshot's connection broke")]
+    Frame(#[from] FrameError),
+    /// No progress within the deadline.
+    #[error("the peer made no progress with the snapshot")]
+    Timeout,
+    /// The file cannot be read.
+    #[error("the snapshot cannot be read")]
+    Read(#[source] io::Error),
+    /// The other end cannot take it.
+    #[error("the peer cannot take the snapshot: {0}")]
+    Refused(String),
+}
+
+/// Sends a snapshot; the peer's answer after it installed it.
+pub(crate) async fn send(
+    route: &Route,
+    dial_deadline: Duration,
+    vote: Vote,
+    meta: SnapshotMeta,
+    mut file: SnapshotReader,
+) -> Result<SnapshotResponse<TypeConfig>, SendError> {
+    let (mut reader, mut writer) =
+        route.dial(dial_deadline).await.map_err(SendError::Unreachable)?;
+    let mark = SnapshotMark { last: meta.last_log_id, membership: meta.last_membership };
+    push(&mut writer, SNAPSHOT_BEGIN, &SnapshotBegin { vote, mark })?;
+    writer.flush().await?;
+    if let Some(done) = answer(&mut reader, CHUNK_DEADLINE).await? {
+        return Ok(done);
+    }
+    let mut under_way = 0;
+    while let Some(chunk) = file.next().await.map_err(SendError::Read)? {
+        writer.push(SNAPSHOT_CHUNK, |buffer| buffer.put_slice(&chunk))?;
+        world::timeout(CHUNK_DEADLINE, writer.flush()).await.map_err(|_| SendError::Timeout)??;
+        under_way += 1;
+        if under_way == CHUNKS_UNDER_WAY_MAX {
+            if let Some(done) = answer(&mut reader, CHUNK_DEADLINE).await? {
+                return Ok(done);
+            }
+            under_way -= 1;
+        }
+    }
+    writer.push(SNAPSHOT_END, |_empty| ())?;
+    writer.flush().await?;
+    loop {
+        if let Some(done) = answer(&mut reader, INSTALL_DEADLINE).await? {
+            return Ok(done);
+        }
+    }
+}
+
+async fn answer(
+    reader: &mut FrameReader,
+    deadline: Duration,
+) -> Result<Option<SnapshotResponse<TypeConfig>>, SendError> {
+    let frame = world::timeout(deadline, reader.next()).await.map_err(|_| SendError::Timeout)??;
+    if frame.kind != SNAPSHOT_ANSWER {
+        return Err(SendError::Refused("an answer of another kind".to_owned()));
+    }
+    match mainstay_codec::decode(&frame.body, MESSAGE_BYTES_MAX) {
+        Ok(SnapshotAnswer::Taken) => Ok(None),
+        Ok(SnapshotAnswer::Done(response)) => Ok(Some(response)),
+        Ok(SnapshotAnswer::Failed(why)) => Err(SendError::Refused(why)),
+        Err(error) => Err(SendError::Refused(error.to_string())),
+    }
+}
+
+/// A snapshot that arrived whole: its file is in place, its store is checked.
+pub(crate) struct Arrived {
+    pub(crate) vote: Vote,
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) store: Box<Store>,
+}
+
+/// Reads the opening of a snapshot.
+pub(crate) async fn receive_begin(reader: &mut FrameReader) -> io::Result<SnapshotBegin> {
+    let frame = world::timeout(CHUNK_DEADLINE, reader.next())
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)?;
+    if frame.kind != SNAPSHOT_BEGIN {
+        return Err(io::Error::other("a snapshot connection opened with another frame"));
+    }
+    mainstay_codec::decode(&frame.body, MESSAGE_BYTES_MAX).map_err(io::Error::other)
+}
+
+/// Receives the chunks that follow the opening, answering each.
+pub(crate) async fn receive(
+    reader: &mut FrameReader,
+    writer: &mut FrameWriter,
+    storage: &Storage,
+    begin: SnapshotBegin,
+) -> io::Result<Arrived> {
+    let last = begin.mark.last.as_ref().map(position);
+    let mut file = storage.snapshot_writer(last, begin.mark.to_bytes()?).await?;
+    let mut restore = StoreRestore::new();
+    reply(writer, &SnapshotAnswer::Taken).await?;
+    loop {
+        let frame = world::timeout(CHUNK_DEADLINE, reader.next())
+            .await
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)?;
+        match frame.kind {
+            SNAPSHOT_CHUNK => {
+                take_chunk(&mut file, &mut restore, frame.body).await?;
+                reply(writer, &SnapshotAnswer::Taken).await?;
+            }
+            SNAPSHOT_END => break,
+            _ => return Err(io::Error::other("a frame that is no part of a snapshot")),
+        }
+    }
+    let store = restore.finish().map_err(io::Error::other)?;
+    file.finish().await?;
+    Ok(Arrived { vote: begin.vote, meta: begin.mark.into_meta(), store: Box::new(store) })
+}
+
+async fn take_chunk(
+    file: &mut SnapshotWriter,
+    restore: &mut StoreRestore,
+    chunk: Bytes,
+) -> io::Result<()> {
+    restore.push(chunk.chunk()).map_err(io::Error::other)?;
+    file.write(chunk).await?;
+    tokio::task::yield_now().await;
+    Ok(())
+}
+
+/// Sends one answer on a snapshot connection.
+pub(crate) async fn reply(writer: &mut FrameWriter, answer: &SnapshotAnswer) -> io::Result<()> {
+    push(writer, SNAPSHOT_ANSWER, answer).map_err(io::Error::other)?;
+    writer.flush().await.map_err(io::Error::other)
+}
+
+fn push<T: Serialize>(writer: &mut FrameWriter, kind: u8, message: &T) -> Result<(), FrameError> {
+    let body = mainstay_codec::encode(message).map_err(io::Error::other)?;
+    writer.push(kind, |buffer| buffer.put_slice(&body))
+}

@@ -1,0 +1,104 @@
+//! When a snapshot is taken and how much log is kept: both by bytes.
+//!
+//! A snapshot is taken when the log since the last one has outgrown the state, so that its cost per
+//! entry stays constant however large the store is. Entries that a snapshot covers are kept for a
+//! while all the same, so that a follower which was away briefly gets entries and not a snapshot.
+
+use std::{io, sync::Arc, time::Duration};
+
+use mainstay_storage::Storage;
+use mainstay_world as world;
+use openraft::async_runtime::WatchReceiver as _;
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use crate::{peer::channel::chain, state_machine::SharedStore, type_config::RaftHandle};
+
+/// Bytes of log that never cause a snapshot and are always kept.
+const LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// How often the policy looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The wait after a snapshot that failed, for example on a full disk.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// The longest wait for openraft to notice a snapshot.
+const NOTICE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Takes snapshots and lets go of entries.
+pub(crate) struct Retention {
+    raft: RaftHandle,
+    storage: Storage,
+    store: SharedStore,
+    one_at_a_time: Mutex<()>,
+}
+
+impl Retention {
+    pub(crate) fn new(raft: RaftHandle, storage: Storage, store: SharedStore) -> Arc<Self> {
+        Arc::new(Self { raft, storage, store, one_at_a_time: Mutex::default() })
+    }
+
+    /// Looks for as long as the node runs.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            world::sleep(INTERVAL).await;
+            if self.is_snapshot_due()
+                && let Err(error) = self.take_snapshot().await
+            {
+                warn!(error = %chain(&error), "no snapshot could be taken; the log is kept");
+                world::sleep(PAUSE_AFTER_FAILURE).await;
+            }
+            self.purge().await;
+        }
+    }
+
+    /// Takes a snapshot of everything applied; its last log index.
+    ///
+    /// # Errors
+    /// What the disk says, or that the node is stopping.
+    pub(crate) async fn take_snapshot(&self) -> io::Result<u64> {
+        let _turn = self.one_at_a_time.lock().await;
+        let work = self
+            .raft
+            .with_state_machine(|machine| {
+                let work = machine.begin_snapshot();
+                Box::pin(async move { work })
+            })
+            .await
+            .map_err(io::Error::other)?;
+        let index = work.write().await?;
+        self.raft.trigger().snapshot().await.map_err(io::Error::other)?;
+        let mut metrics = self.raft.data_metrics();
+        let noticed = world::timeout(NOTICE_DEADLINE, async {
+            while metrics.borrow_watched().snapshot.is_none_or(|last| last.index < index) {
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        if noticed.await.is_err() {
+            warn!(index, "a snapshot was written and consensus did not notice it");
+        }
+        info!(index, "a snapshot was taken");
+        Ok(index)
+    }
+
+    fn is_snapshot_due(&self) -> bool {
+        let since = self.storage.snapshot().and_then(|info| info.last).map_or(0, |last| last.index);
+        let state_bytes = self.store.read(|store| store.space().bytes);
+        self.storage.bytes_since(since) > LOG_BYTES_MIN.max(state_bytes)
+    }
+
+    async fn purge(&self) {
+        let state_bytes = self.store.read(|store| store.space().bytes);
+        let keep = LOG_BYTES_MIN.max(state_bytes / 2);
+        let Some(snapshot) = self.storage.snapshot().and_then(|info| info.last) else { return };
+        let upto = self.storage.index_at_bytes_from_end(keep).min(snapshot.index);
+        let purged = self.storage.purged().map_or(0, |purged| purged.index);
+        if upto > purged {
+            // A stopped core is noticed elsewhere.
+            let _ = self.raft.trigger().purge_log(upto).await;
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The store as openraft's state machine: apply, snapshot, install.
+//!
+//! The store itself is shared: applying takes the write lock for one batch, readers take the read
+//! lock for one question, and neither goes through openraft. A snapshot pins the store's position,
+//! then walks it in slices between which applying goes on. An installed snapshot is complete and
+//! checked against its hash before it is here; installing is one swap.
+
+use std::{
+    io,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use mainstay_kv::{Envelope, Store, StoreRestore, outcome::Applied};
+use mainstay_storage::{SnapshotReader, Storage};
+use mainstay_world::{Buggify, Instant};
+use openraft::{
+    OptionalSend, RaftSnapshotBuilder, StoredMembership as OpenraftMembership,
+    storage::{ApplyResponder, RaftStateMachine},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::{debug, info};
+
+use crate::{
+    status::AppliedPosition,
+    type_config::{
+        Entry, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig, position,
+    },
+};
+
+/// Entries applied under one hold of the lock.
+const APPLY_BATCH_MAX: usize = 1024;
+
+/// Bytes of one chunk of a snapshot.
+const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+
+/// The largest meta record of a snapshot in bytes.
+const SNAPSHOT_META_BYTES_MAX: usize = 1024 * 1024;
+
+/// A batch that takes longer than this counts as slow.
+const SLOW_APPLY: Duration = Duration::from_millis(100);
+
+/// The store, shared between the one that applies and those who read.
+#[derive(Clone)]
+pub(crate) struct SharedStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: RwLock<Store>,
+    position: watch::Sender<AppliedPosition>,
+    applied_index: watch::Sender<u64>,
+    /// Term of the newest applied entry; a leader stamps only after an entry of its own term.
+    applied_term: AtomicU64,
+    slow_applies: AtomicU64,
+}
+
+impl SharedStore {
+    pub(crate) fn new() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                store: RwLock::new(Store::new()),
+                position: watch::Sender::new(AppliedPosition::default()),
+                applied_index: watch::Sender::new(0),
+                applied_term: AtomicU64::new(0),
+                slow_applies: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// Runs `read` on the store. Applying waits meanwhile, so keep it short.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Store) -> T) -> T {
+        read(&self.lock())
+    }
+
+    /// The store's position, changed after each applied batch.
+    pub(crate) fn position(&self) -> watch::Receiver<AppliedPosition> {
+        self.inner.position.subscribe()
+    }
+
+    /// The newest applied log index.
+    pub(crate) fn applied_index(&self) -> watch::Receiver<u64> {
+        self.inner.applied_index.subscribe()
+    }
+
+    /// The term of the newest applied entry, 0 before the first.
+    pub(crate) fn applied_term(&self) -> u64 {
+        self.inner.applied_term.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn slow_applies(&self) -> u64 {
+        self.inner.slow_applies.load(Ordering::Relaxed)
+    }
+
+    // A panic inside `apply` ends the process's state machine task; whoever still reads sees the
+    // state before the entry at worst, so the poison mark adds nothing.
+    fn lock(&self) -> RwLockReadGuard<'_, Store> {
+        self.inner.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_mut(&self) -> RwLockWriteGuard<'_, Store> {
+        self.inner.store.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, log_id: &LogId, replaced: bool) {
+        let (sequence, revision) = self.read(|store| (store.sequence(), store.revision()));
+        self.inner.applied_term.store(*log_id.leader_id, Ordering::Release);
+        self.inner.position.send_if_modified(|position| {
+            let generation = position.generation + u64::from(replaced);
+            let next = AppliedPosition { sequence, revision, generation };
+            std::mem::replace(position, next) != next
+        });
+        self.inner.applied_index.send_replace(log_id.index);
+    }
+}
+
+/// openraft's view of the shared store.
+pub(crate) struct StateMachine {
+    store: SharedStore,
+    storage: Storage,
+    buggify: Buggify,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl StateMachine {
+    pub(crate) fn new(store: SharedStore, storage: Storage, buggify: Buggify) -> Self {
+        Self {
+            store,
+            storage,
+            buggify,
+            last_applied: None,
+            membership: OpenraftMembership::default(),
+        }
+    }
+
+    /// Pins the store for a snapshot of everything applied so far.
+    pub(crate) fn begin_snapshot(&self) -> SnapshotWork {
+        SnapshotWork {
+            store: self.store.clone(),
+            storage: self.storage.clone(),
+            buggify: self.buggify.clone(),
+            walk: Some(self.store.lock_mut().snapshot_begin()),
+            mark: SnapshotMark { last: self.last_applied, membership: self.membership.clone() },
+        }
+    }
+
+    fn apply_batch(
+        &mut self,
+        batch: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>,
+    ) -> io::Result<()> {
+        let started = Instant::now();
+        let mut commands = Vec::with_capacity(batch.len());
+        for (entry, responder) in batch {
+            let term = *entry.log_id.leader_id;
+            let envelope = match entry.payload {
+                EntryPayload::Blank => None,
+                EntryPayload::Normal(encoded) => {
+                    // Committed bytes that this version cannot read: going on would diverge.
+                    Some(Envelope::from_bytes(&encoded.0).map_err(io::Error::other)?)
+                }
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    None
+                }
+            };
+            self.last_applied = Some(entry.log_id);
+            commands.push((term, envelope, responder));
+        }
+        if self.buggify.is_planted("apply-out-of-order") && commands.len() > 1 {
+            commands.swap(0, 1);
+        }
+        let mut answers = Vec::with_capacity(commands.len());
+        {
+            let mut store = self.store.lock_mut();
+            for (term, envelope, responder) in commands {
+                let applied = match envelope {
+                    Some(envelope) => store.apply(envelope, term),
+                    None => Applied {
+                        sequence: store.sequence(),
+                        revision: store.revision(),
+                        repeated: false,
+                        result: Ok(mainstay_kv::outcome::Outcome::Ticked),
+                    },
+                };
+                if let Some(responder) = responder {
+                    answers.push((responder, applied));
+                }
+            }
+        }
+        if let Some(last) = &self.last_applied {
+            self.store.publish(last, false);
+        }
+        for (responder, applied) in answers {
+            responder.send(applied);
+        }
+        if started.elapsed() > SLOW_APPLY {
+            self.store.inner.slow_applies.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.last_applied, self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<openraft::storage::EntryResponder<TypeConfig>, io::Error>>
+            + Unpin
+            + OptionalSend,
+    {
+        let mut batches = entries.ready_chunks(APPLY_BATCH_MAX);
+        while let Some(batch) = batches.next().await {
+            self.buggify.pause("consensus.before-apply").await;
+            self.apply_batch(batch.into_iter().collect::<io::Result<_>>()?)?;
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
+        Some(self.get_snapshot_builder().await)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder { storage: self.storage.clone() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let store = match snapshot {
+            SnapshotData::Stored(reader) => restore(reader).await?,
+            SnapshotData::Received(store) => *store,
+        };
+        if let Some(last) = &meta.last_log_id {
+            self.storage.install_mark(position(last)).await.map_err(io::Error::other)?;
+        }
+        let old = std::mem::replace(&mut *self.store.lock_mut(), store);
+        drop(old);
+        self.last_applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        if let Some(last) = &self.last_applied {
+            self.store.publish(last, true);
+        }
+        info!(snapshot = %meta, "a snapshot was installed");
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<openraft::alias::SmSnapshotOf<TypeConfig, Self>>, io::Error> {
+        self.storage.snapshot_reader().await?.map(stored_snapshot).transpose()
+    }
+}
+
+/// The content of a snapshot.
+pub(crate) enum SnapshotData {
+    /// A file of this node.
+    Stored(SnapshotReader),
+    /// Received from the leader, restored and checked; its file is in place already.
+    Received(Box<Store>),
+}
+
+/// What a snapshot says of itself: openraft's meta data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SnapshotMark {
+    pub(crate) last: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+impl SnapshotMark {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
+        mainstay_codec::decode(bytes, SNAPSHOT_META_BYTES_MAX).map_err(io::Error::other)
+    }
+
+    pub(crate) fn to_bytes(&self) -> io::Result<Bytes> {
+        mainstay_codec::encode(self).map(Bytes::from).map_err(io::Error::other)
+    }
+
+    pub(crate) fn into_meta(self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: self.last, last_membership: self.membership }
+    }
+}
+
+/// A snapshot in the making: the store's position is pinned, its content is yet to be walked.
+///
+/// The file is written outside openraft, which would end for good on the first full disk; openraft
+/// is told of a snapshot when its file is in place (see [`SnapshotBuilder`]).
+pub(crate) struct SnapshotWork {
+    store: SharedStore,
+    storage: Storage,
+    buggify: Buggify,
+    walk: Option<mainstay_kv::SnapshotWalk>,
+    mark: SnapshotMark,
+}
+
+impl SnapshotWork {
+    /// Writes the snapshot file; its last log index.
+    ///
+    /// # Errors
+    /// What the disk says. Nothing is left behind but a file that the next start removes.
+    pub(crate) async fn write(mut self) -> io::Result<u64> {
+        let last = self.mark.last.as_ref().map(position);
+        let mut writer = self.storage.snapshot_writer(last, self.mark.to_bytes()?).await?;
+        let mut bytes = 0;
+        loop {
+            let chunk = match &mut self.walk {
+                Some(walk) => self.store.lock().snapshot_next(walk, SNAPSHOT_CHUNK_BYTES),
+                None => None,
+            };
+            let Some(chunk) = chunk else { break };
+            bytes += chunk.len();
+            writer.write(chunk).await?;
+            self.buggify.pause("consensus.snapshot-chunk").await;
+            tokio::task::yield_now().await;
+        }
+        writer.finish().await?;
+        debug!(bytes, "a snapshot was taken");
+        Ok(last.map_or(0, |last| last.index))
+    }
+}
+
+impl Drop for SnapshotWork {
+    fn drop(&mut self) {
+        if let Some(walk) = self.walk.take() {
+            self.store.lock_mut().snapshot_end(walk);
+        }
+    }
+}
+
+/// Tells openraft of the newest snapshot file.
+pub(crate) struct SnapshotBuilder {
+    storage: Storage,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(
+        &mut self,
+    ) -> Result<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
+        let reader = self.storage.snapshot_reader().await?;
+        let reader = reader.ok_or_else(|| io::Error::other("there is no snapshot yet"))?;
+        stored_snapshot(reader)
+    }
+}
+
+fn stored_snapshot(
+    reader: SnapshotReader,
+) -> io::Result<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>> {
+    let mark = SnapshotMark::from_bytes(&reader.info().meta)?;
+    Ok(openraft::Snapshot { meta: mark.into_meta(), snapshot: SnapshotData::Stored(reader) })
+}
+
+/// Reads a whole snapshot file into a store.
+async fn restore(mut reader: SnapshotReader) -> io::Result<Store> {
+    let mut restore = StoreRestore::new();
+    while let Some(chunk) = reader.next().await? {
+        restore.push(&chunk).map_err(io::Error::other)?;
+    }
+    restore.finish().map_err(io::Error::other)
+}
