@@ -1,0 +1,255 @@
+//! One watch, as its owner holds it.
+//!
+//! A watch that starts in the past reads the store's changes itself, slice by slice, until it has
+//! caught up; then the [hub](crate::watch_hub) takes it over and fills its queue as changes
+//! happen. The hub takes it only at exactly the revision it has read to, so nothing is missed and
+//! nothing comes twice, and a slow reader of old changes holds nobody up.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+
+use mainstay_kv::{KeyRange, QueryError};
+
+use crate::{
+    watch_hub::WatchHub,
+    watch_queue::{Next, WatchEnd, WatchQueue, WatchedRevision, passes},
+};
+
+/// Bytes of changes read at a time while catching up.
+const CATCH_UP_SLICE_BYTES: usize = 256 * 1024;
+
+/// What to watch, and from where.
+#[derive(Debug, Clone)]
+pub struct WatchRequest {
+    /// The keys.
+    pub range: KeyRange,
+    /// The first revision wanted; 0 is the one after the present. It may lie in the future.
+    pub from_revision: u64,
+    /// Whether events carry what was there before.
+    pub previous: bool,
+    /// Leave puts out.
+    pub no_put: bool,
+    /// Leave deletes out.
+    pub no_delete: bool,
+    /// How often to say how far the watch is when nothing happens; `None` for never.
+    pub progress_interval: Option<Duration>,
+}
+
+/// What a watch has to say.
+#[derive(Debug, Clone)]
+pub enum WatchMessage {
+    /// A revision with its events; never empty.
+    Changes(WatchedRevision),
+    /// Everything up to this revision was told.
+    Progress {
+        /// The revision.
+        revision: u64,
+    },
+    /// The wanted start was compacted; the watch has ended.
+    Compacted {
+        /// The lowest revision that a watch can start from.
+        compact_revision: u64,
+    },
+    /// The watch was cancelled and has ended.
+    Cancelled {
+        /// Why.
+        reason: CancelReason,
+        /// From where another watch goes on without a gap.
+        resume_revision: u64,
+    },
+}
+
+/// Why a watch was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelReason {
+    /// Its owner takes too long to take what happened.
+    Slow,
+    /// The node is stopping.
+    ShuttingDown,
+    /// The store was replaced by an older one, as after a restore.
+    StoreReplaced,
+}
+
+impl CancelReason {
+    /// The reason in one word, as the API shows it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::ShuttingDown => "shutting_down",
+            Self::StoreReplaced => "store_replaced",
+        }
+    }
+}
+
+/// A running watch; it ends when dropped.
+#[derive(Debug)]
+pub struct Watch {
+    hub: Arc<WatchHub>,
+    request: WatchRequest,
+    state: State,
+    progress: Option<(Duration, Pin<Box<tokio::time::Sleep>>)>,
+}
+
+#[derive(Debug)]
+enum State {
+    CatchingUp { next_revision: u64, ready: VecDeque<WatchedRevision> },
+    Following { id: u64, queue: Arc<WatchQueue> },
+    Ending(WatchEnd),
+    Ended,
+}
+
+impl Watch {
+    /// Starts a watch; `request.from_revision` is not 0 any more.
+    pub(crate) fn start(hub: Arc<WatchHub>, request: WatchRequest) -> Self {
+        assert!(request.from_revision > 0, "a watch starts at a revision");
+        let progress = request
+            .progress_interval
+            .map(|interval| (interval, Box::pin(mainstay_world::sleep(interval))));
+        let state =
+            State::CatchingUp { next_revision: request.from_revision, ready: VecDeque::new() };
+        Self { hub, request, state, progress }
+    }
+
+    /// The first revision that this watch tells of.
+    #[must_use]
+    pub const fn from_revision(&self) -> u64 {
+        self.request.from_revision
+    }
+
+    /// Whether the owner wants to see what was there before.
+    #[must_use]
+    pub const fn wants_previous(&self) -> bool {
+        self.request.previous
+    }
+
+    /// The next thing to tell; `None` after the watch has ended. It may be dropped while it waits
+    /// and called again, without loss.
+    pub async fn next(&mut self) -> Option<WatchMessage> {
+        loop {
+            if let Some(message) = self.ready() {
+                return Some(message);
+            }
+            match &self.state {
+                State::Ended | State::Ending(_) => return None,
+                State::CatchingUp { .. } => self.catch_up().await,
+                State::Following { queue, .. } => {
+                    let filled = queue.filled();
+                    let Some((interval, timer)) = &mut self.progress else {
+                        filled.await;
+                        continue;
+                    };
+                    tokio::select! {
+                        biased;
+                        () = filled => {}
+                        () = timer.as_mut() => {
+                            timer.set(mainstay_world::sleep(*interval));
+                            if let Some(message) = self.progress_message() {
+                                return Some(message);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What can be told without waiting, if anything.
+    pub fn ready(&mut self) -> Option<WatchMessage> {
+        let end = match &mut self.state {
+            State::Ended => return None,
+            State::Ending(end) => *end,
+            State::CatchingUp { ready, .. } => {
+                return ready.pop_front().map(WatchMessage::Changes);
+            }
+            State::Following { queue, .. } => match queue.pop() {
+                Next::Revision(revision) => return Some(WatchMessage::Changes(revision)),
+                Next::Nothing => return None,
+                Next::End(end) => end,
+            },
+        };
+        Some(self.end(end))
+    }
+
+    /// Reads one slice of old changes, or hands the watch over to the hub.
+    async fn catch_up(&mut self) {
+        let turn = self.hub.turn_to_catch_up().await;
+        let State::CatchingUp { next_revision, ready } = &mut self.state else { return };
+        if let Some(reason) = self.hub.closed() {
+            let end = WatchEnd::Cancelled { reason, resume_revision: *next_revision };
+            self.state = State::Ending(end);
+            return;
+        }
+        if let Ok((id, queue)) = self.hub.follow(&self.request, *next_revision) {
+            self.state = State::Following { id, queue };
+            return;
+        }
+        match self.hub.changes(*next_revision, CATCH_UP_SLICE_BYTES) {
+            Ok(changes) => {
+                for revision in changes.revisions {
+                    let wanted: Vec<usize> = (0..revision.events.len())
+                        .filter(|at| {
+                            let event = &revision.events[*at];
+                            self.request.range.contains(&event.pair.key)
+                                && passes(&self.request, event)
+                        })
+                        .collect();
+                    if !wanted.is_empty() {
+                        ready.push_back(WatchedRevision::new(&Arc::new(revision), &wanted));
+                    }
+                }
+                *next_revision = changes.next_revision;
+            }
+            Err(error) => {
+                let end = match error {
+                    QueryError::Compacted { compact_revision, .. } => {
+                        WatchEnd::Compacted { compact_revision }
+                    }
+                    QueryError::Future { .. } => WatchEnd::Cancelled {
+                        reason: CancelReason::StoreReplaced,
+                        resume_revision: *next_revision,
+                    },
+                };
+                self.state = State::Ending(end);
+            }
+        }
+        drop(turn);
+        tokio::task::yield_now().await;
+    }
+
+    /// Everything up to which revision was told, if the watch follows and has told all it has.
+    fn progress_message(&self) -> Option<WatchMessage> {
+        let State::Following { queue, .. } = &self.state else { return None };
+        // The order of these two matters: what was dispatched up to `revision` is in the queue
+        // before the hub says so; an empty queue after reading it proves that all was told.
+        let revision = self.hub.dispatched_revision();
+        let nothing_waits = queue.is_empty();
+        (nothing_waits && revision + 1 >= self.request.from_revision)
+            .then_some(WatchMessage::Progress { revision })
+    }
+
+    fn end(&mut self, end: WatchEnd) -> WatchMessage {
+        self.leave();
+        match end {
+            WatchEnd::Compacted { compact_revision } => {
+                WatchMessage::Compacted { compact_revision }
+            }
+            WatchEnd::Cancelled { reason, resume_revision } => {
+                WatchMessage::Cancelled { reason, resume_revision }
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        if let State::Following { id, .. } = &self.state {
+            self.hub.leave(*id);
+        }
+        self.state = State::Ended;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.leave();
+        self.hub.watch_dropped();
+    }
+}
