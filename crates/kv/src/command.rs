@@ -102,7 +102,7 @@ pub enum Operation {
     /// Deletes a range.
     Delete(Delete),
     /// A transaction inside the transaction.
-    Txn(Txn),
+    Txn(#[serde(deserialize_with = "crate::nesting::deserialize_nested")] Txn),
 }
 
 /// One condition of a transaction. With a range, it must hold for every key in it, and it holds
@@ -166,6 +166,18 @@ pub enum RangeEnd {
     Before(Bytes),
     /// At the last key of the store.
     Unbounded,
+}
+
+impl Txn {
+    /// Whether no branch writes anything; such a transaction is a read and needs no log entry.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.success.iter().chain(&self.failure).all(|operation| match operation {
+            Operation::Range(_) => true,
+            Operation::Put(_) | Operation::Delete(_) => false,
+            Operation::Txn(nested) => nested.is_read_only(),
+        })
+    }
 }
 
 impl KeyRange {

@@ -7,7 +7,8 @@ use crate::query::{KeyValue, QueryError, RangeAnswer};
 /// The result of applying one envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
-    /// The position of the envelope in the store's dense count.
+    /// The position of the envelope in the store's dense count. For a repeated request: of its
+    /// first application.
     pub sequence: u64,
     /// The store's revision after it. For a repeated request: of its first application.
     pub revision: u64,
@@ -95,7 +96,7 @@ pub enum OperationOutcome {
     /// Of a delete.
     Deleted(DeleteOutcome),
     /// Of a nested transaction.
-    Txn(TxnOutcome),
+    Txn(#[serde(deserialize_with = "crate::nesting::deserialize_nested")] TxnOutcome),
 }
 
 /// The fate of one keep-alive.
@@ -164,7 +165,7 @@ pub enum Refusal {
         /// The lease asked for.
         id: u64,
     },
-    /// A time to live over the limit, or an id over the limit.
+    /// A time to live over the limit.
     #[error("a time to live of {ttl_ms} ms is longer than the {limit_ms} ms allowed")]
     LeaseTtlTooLarge {
         /// What was asked for.
@@ -228,4 +229,22 @@ pub enum Refusal {
     /// A command that this cluster's format does not have yet.
     #[error("this cluster does not have that command")]
     Unsupported,
+    /// More sessions than a store holds.
+    #[error("there are {limit} sessions already; retry when some have ended")]
+    TooManySessions {
+        /// Sessions allowed.
+        limit: u64,
+    },
+    /// More leases than a store holds.
+    #[error("there are {limit} leases already; retry when some have ended")]
+    TooManyLeases {
+        /// Leases allowed.
+        limit: u64,
+    },
+    /// A command whose answer would be too large to be carried and kept. It changed nothing.
+    #[error("the answer would hold more than {limit} bytes; ask for less at once")]
+    AnswerTooLarge {
+        /// Bytes allowed.
+        limit: u64,
+    },
 }

@@ -5,6 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{envelope::ENVELOPE_BYTES_MAX, lease::LEASE_TTL_MS_MAX, outcome::Refusal};
+
+/// The newest rules that this version applies; see [`Settings::format`].
+pub const SETTINGS_FORMAT: u64 = 1;
+
 /// The settings of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -53,6 +58,134 @@ impl Default for Settings {
             heartbeat_ms: 50,
             election_timeout_ms_min: 150,
             election_timeout_ms_max: 300,
+        }
+    }
+}
+
+impl Settings {
+    /// Says which setting cannot be as it is.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidSetting`] for the first one.
+    pub fn check(&self) -> Result<(), Refusal> {
+        // A key and a value have to fit into an entry, with room for a transaction around them.
+        const BYTES_MAX: u64 = ENVELOPE_BYTES_MAX as u64 / 4;
+        const KEY_BYTES_MAX: u64 = 64 * 1024;
+        const OPERATIONS_MAX: u64 = 4_096;
+        const ANY: u64 = u64::MAX;
+
+        let ranges = [
+            ("format", self.format, 1, SETTINGS_FORMAT),
+            ("quota_bytes", self.quota_bytes, 1, ANY),
+            ("quota_warning_percent", self.quota_warning_percent, 1, 100),
+            ("key_bytes_max", self.key_bytes_max, 1, KEY_BYTES_MAX),
+            ("value_bytes_max", self.value_bytes_max, 1, BYTES_MAX),
+            ("txn_operations_max", self.txn_operations_max, 1, OPERATIONS_MAX),
+            ("lease_ttl_ms_min", self.lease_ttl_ms_min, 1, LEASE_TTL_MS_MAX),
+            ("session_ttl_ms", self.session_ttl_ms, 1, ANY),
+            ("idempotency_ttl_ms", self.idempotency_ttl_ms, 1, ANY),
+            ("idempotency_share_percent", self.idempotency_share_percent, 1, 100),
+            ("heartbeat_ms", self.heartbeat_ms, 1, ANY),
+        ];
+        for (name, value, min, max) in ranges {
+            if value < min || value > max {
+                let why = if max == ANY {
+                    format!("it is at least {min}")
+                } else {
+                    format!("it is from {min} to {max}")
+                };
+                return Err(invalid(name, value, why));
+            }
+        }
+        if self.election_timeout_ms_min <= self.heartbeat_ms {
+            let why = format!("it is longer than a heartbeat of {} ms", self.heartbeat_ms);
+            return Err(invalid("election_timeout_ms_min", self.election_timeout_ms_min, why));
+        }
+        if self.election_timeout_ms_max <= self.election_timeout_ms_min {
+            let min = self.election_timeout_ms_min;
+            let why = format!("it is longer than election_timeout_ms_min, {min} ms");
+            return Err(invalid("election_timeout_ms_max", self.election_timeout_ms_max, why));
+        }
+        Ok(())
+    }
+
+    /// As [`Self::check`], and whether a cluster with the settings `present` may go over to them.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_change(&self, present: &Self) -> Result<(), Refusal> {
+        self.check()?;
+        if self.format < present.format {
+            let why = format!("the cluster is at {} and never goes back", present.format);
+            return Err(invalid("format", self.format, why));
+        }
+        Ok(())
+    }
+
+    /// Logical bytes that the table of idempotency keys may take.
+    #[must_use]
+    pub const fn idempotency_bytes_max(&self) -> u64 {
+        percent_of(self.quota_bytes, self.idempotency_share_percent)
+    }
+
+    /// Logical bytes from which on a warning is raised.
+    #[must_use]
+    pub const fn warning_bytes(&self) -> u64 {
+        percent_of(self.quota_bytes, self.quota_warning_percent)
+    }
+}
+
+/// Rounded down; exact for every number of bytes.
+const fn percent_of(bytes: u64, percent: u64) -> u64 {
+    (bytes / 100).saturating_mul(percent) + bytes % 100 * percent / 100
+}
+
+fn invalid(name: &str, value: u64, why: String) -> Refusal {
+    Refusal::InvalidSetting { name: name.to_owned(), value, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_settings_are_valid() {
+        assert_eq!(Settings::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn each_setting_has_bounds_and_is_named() {
+        let good = Settings::default;
+        let cases = [
+            ("format", Settings { format: 0, ..good() }),
+            ("format", Settings { format: 2, ..good() }),
+            ("quota_bytes", Settings { quota_bytes: 0, ..good() }),
+            ("quota_warning_percent", Settings { quota_warning_percent: 101, ..good() }),
+            ("key_bytes_max", Settings { key_bytes_max: 0, ..good() }),
+            ("value_bytes_max", Settings { value_bytes_max: 1 << 40, ..good() }),
+            ("txn_operations_max", Settings { txn_operations_max: 0, ..good() }),
+            ("lease_ttl_ms_min", Settings { lease_ttl_ms_min: u64::MAX, ..good() }),
+            ("session_ttl_ms", Settings { session_ttl_ms: 0, ..good() }),
+            ("idempotency_ttl_ms", Settings { idempotency_ttl_ms: 0, ..good() }),
+            ("idempotency_share_percent", Settings { idempotency_share_percent: 0, ..good() }),
+            ("heartbeat_ms", Settings { heartbeat_ms: 0, ..good() }),
+            ("election_timeout_ms_min", Settings { election_timeout_ms_min: 50, ..good() }),
+            ("election_timeout_ms_max", Settings { election_timeout_ms_max: 150, ..good() }),
+        ];
+        for (expected, settings) in cases {
+            match settings.check() {
+                Err(Refusal::InvalidSetting { name, .. }) => assert_eq!(name, expected),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn shares_of_a_quota_are_exact_and_do_not_overflow() {
+        for (bytes, percent, share) in
+            [(1_000, 80, 800), (999, 10, 99), (u64::MAX, 100, u64::MAX), (50, 1, 0)]
+        {
+            assert_eq!(percent_of(bytes, percent), share);
         }
     }
 }
