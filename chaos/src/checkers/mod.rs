@@ -1,0 +1,162 @@
+//! The checkers: they take what happened and say what was wrong with it.
+//!
+//! All are pure: no clock, no network, no randomness. Two kinds exist. [`Cluster`] sits beside the
+//! run and is told what each node does as it does it, so a violation is found at the moment it
+//! happens. The others read the [`History`](crate::history::History) and the
+//! [`Timeline`](crate::timeline::Timeline) when the run is over. Each has tests with violations
+//! planted in its input: a checker that never saw one proves nothing.
+//!
+//! They know the rules of the store and of Raft, and nothing of how the node keeps them.
+
+mod observation;
+
+use std::fmt;
+
+use serde::Serialize;
+
+pub use self::observation::{Ballot, EntryMark, Evidence, NodeEvent, NodeState};
+
+/// Something that must never happen, and did.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Violation {
+    /// When it was noticed, in simulated microseconds.
+    pub at_us: u64,
+    /// The rule that was broken.
+    pub rule: Rule,
+    /// Where, if it is about one node.
+    pub node: Option<u32>,
+    /// What happened, with the values that contradict each other.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.rule.as_str())?;
+        if let Some(node) = self.node {
+            write!(formatter, " on node {node}")?;
+        }
+        write!(
+            formatter,
+            " at {}.{:06} s: {}",
+            self.at_us / 1_000_000,
+            self.at_us % 1_000_000,
+            self.what
+        )
+    }
+}
+
+macro_rules! rules {
+    ($($(#[doc = $doc:literal])+ $rule:ident => $name:literal,)+) => {
+        /// The rules. Their names are stable: they stand in reports and in regression tests.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Rule {
+            $($(#[doc = $doc])+ $rule,)+
+        }
+
+        impl Rule {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$rule),+];
+
+            /// The rule's name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$rule => $name,)+
+                }
+            }
+
+            /// The rule in one sentence.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self {
+                    $(Self::$rule => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    /// An index has one committed entry, for ever.
+    OneEntryPerIndex => "one-entry-per-index",
+    /// All entries of a term come from one leader.
+    OneLeaderPerTerm => "one-leader-per-term",
+    /// A write is acknowledged only when the disks of a majority hold its entry.
+    DurableOnMajority => "durable-on-majority",
+    /// A node says that something is on its disk only when it is.
+    PromiseKept => "promise-kept",
+    /// Every later leader has every acknowledged write.
+    LeaderCompleteness => "leader-completeness",
+    /// A node that has seen a higher term proposes nothing in a lower one.
+    NoProposalBelowTerm => "no-proposal-below-term",
+    /// Two logs with the same index and term are the same up to there.
+    LogMatching => "log-matching",
+    /// Term, vote, committed and applied positions of a node never go back.
+    Monotone => "monotone",
+    /// A node votes once a term.
+    OneVotePerTerm => "one-vote-per-term",
+    /// Replicas at the same sequence have the same state.
+    SameState => "same-state",
+    /// Entries are applied in order, each once.
+    ApplyOrder => "apply-order",
+    /// Purged, snapshot, applied, committed and last positions stand in this order.
+    PositionOrder => "position-order",
+    /// A node id whose disk was lost never comes back.
+    IdentityReused => "identity-reused",
+    /// Each key behaves as if its calls had happened one at a time.
+    Linearizable => "linearizable",
+    /// Revisions are unique, grow with time, and name the value that was written at them.
+    Revisions => "revisions",
+    /// A call that was refused had no effect.
+    RefusedHadNoEffect => "refused-had-no-effect",
+    /// A write that is repeated under the same key or number happens once.
+    ExactlyOnce => "exactly-once",
+    /// A watch is told of changes in order, each once.
+    WatchOrder => "watch-order",
+    /// A watch is told of every change in its range.
+    WatchComplete => "watch-complete",
+    /// A watch tells what was written.
+    WatchTruth => "watch-truth",
+    /// A lease lives at least as long as was promised.
+    LeaseTooShort => "lease-too-short",
+    /// A lease ends within the bound after its time.
+    LeaseTooLong => "lease-too-long",
+    /// What a lease guards has one holder at a time.
+    TwoHolders => "two-holders",
+    /// A stale read is not older than it says.
+    Staleness => "staleness",
+    /// After healing, every acknowledged write is there.
+    LostWrite => "lost-write",
+    /// After the last fault, the cluster works again within the bound.
+    Liveness => "liveness",
+    /// After a fault, a write is acknowledged within the bound.
+    RecoveryTime => "recovery-time",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_reads_as_a_sentence() {
+        let violation = Violation {
+            at_us: 12_000_034,
+            rule: Rule::OneLeaderPerTerm,
+            node: Some(2),
+            what: "node 1 proposed in term 7 before".to_owned(),
+        };
+        assert_eq!(
+            violation.to_string(),
+            "one-leader-per-term on node 2 at 12.000034 s: node 1 proposed in term 7 before"
+        );
+    }
+
+    #[test]
+    fn rules_have_distinct_names_and_a_sentence_each() {
+        let names: std::collections::BTreeSet<_> =
+            Rule::ALL.iter().map(|rule| rule.as_str()).collect();
+        assert_eq!(names.len(), Rule::ALL.len());
+        assert!(Rule::ALL.iter().all(|rule| rule.sentence().ends_with('.')));
+    }
+}
