@@ -1,0 +1,3 @@
+//! The `chaos` binary: lists, runs and replays simulations.
+
+fn main() {}
