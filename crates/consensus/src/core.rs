@@ -406,7 +406,7 @@ impl Running {
         let mut outcomes = Vec::with_capacity(submitted.len());
         for outcome in submitted {
             let outcome = match outcome {
-                Ok(outcome) => outcome.await.unwrap_or(Err(Unapplied::Unknown)),
+                Ok(submitted) => submitted.outcome.await.unwrap_or(Err(Unapplied::Unknown)),
                 Err(unapplied) => Err(unapplied),
             };
             outcomes.push(outcome.map_err(refusal));

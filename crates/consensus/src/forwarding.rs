@@ -18,7 +18,8 @@ use crate::{
         link::Links,
         message::{Answer, Call, ForwardRefusal},
     },
-    proposals::{Reply, Unapplied},
+    proposals::{Reply, Submitted, Unapplied},
+    ticket::Ticket,
 };
 
 /// Proposals that may wait.
@@ -42,6 +43,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 struct Waiting {
     body: Bytes,
     reply: Reply,
+    ticket: Ticket,
 }
 
 /// A handle to the task.
@@ -59,16 +61,13 @@ impl Forwarding {
     }
 
     /// Queues an encoded proposal; its outcome comes through the receiver.
-    pub(crate) fn submit(
-        &self,
-        body: Bytes,
-    ) -> Result<oneshot::Receiver<Result<mainstay_kv::outcome::Applied, Unapplied>>, Unapplied>
-    {
+    pub(crate) fn submit(&self, body: Bytes) -> Result<Submitted, Unapplied> {
         let (reply, outcome) = oneshot::channel();
+        let ticket = Ticket::new();
         self.queue
-            .try_send(Waiting { body, reply })
+            .try_send(Waiting { body, reply, ticket: ticket.clone() })
             .map_err(|_full| Unapplied::Overloaded { retry_after: RETRY_AFTER })?;
-        Ok(outcome)
+        Ok(Submitted { outcome, ticket })
     }
 }
 
@@ -88,7 +87,7 @@ async fn gather(
             bytes += next.body.len();
             batch.push(next);
         }
-        batch.retain(|waiting| !waiting.reply.is_closed());
+        batch.retain(|waiting| waiting.ticket.claim());
         if batch.is_empty() {
             continue;
         }

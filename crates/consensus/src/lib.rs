@@ -25,6 +25,7 @@ mod retention;
 mod runtime;
 mod state_machine;
 mod status;
+mod ticket;
 mod type_config;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -143,10 +144,13 @@ impl Consensus {
                 None => Err(Unapplied::NotLeader),
             };
             let outcome = match submitted {
-                Ok(outcome) => {
+                Ok(submitted) => {
                     let left = deadline.since(Instant::now());
-                    match world::timeout(left, outcome).await {
+                    match world::timeout(left, submitted.outcome).await {
                         Ok(outcome) => outcome.unwrap_or(Err(Unapplied::Unknown)),
+                        Err(_elapsed) if submitted.ticket.revoke() => {
+                            return Err(self.why_it_waited(&running).into());
+                        }
                         Err(_elapsed) => return Err(too_late()),
                     }
                 }
@@ -335,6 +339,16 @@ impl Consensus {
 
     fn running(&self) -> Result<Arc<Running>, NotTaken> {
         self.core.running().ok_or(NotTaken::NotReady)
+    }
+
+    /// Why a proposal was still in the queue at its deadline.
+    fn why_it_waited(&self, running: &Running) -> NotTaken {
+        let leadership = *self.core.leadership.borrow();
+        match self.read_only(leadership, Some(running)) {
+            Some(ReadOnlyReason::NoQuorum) => NotTaken::NoLeader,
+            Some(reason) => NotTaken::ReadOnly { reason },
+            None => NotTaken::Overloaded { retry_after: PAUSE },
+        }
     }
 
     fn check_open(&self) -> Result<(), NotTaken> {

@@ -22,6 +22,7 @@ use crate::{
     observation::Leadership,
     replicated_clock::ReplicatedClock,
     state_machine::SharedStore,
+    ticket::Ticket,
     type_config::{EncodedEnvelope, RaftHandle},
 };
 
@@ -65,10 +66,19 @@ pub(crate) enum Unapplied {
 /// Where the outcome of one proposal goes.
 pub(crate) type Reply = oneshot::Sender<Result<Applied, Unapplied>>;
 
+/// A proposal that was queued.
+pub(crate) struct Submitted {
+    /// Its outcome.
+    pub(crate) outcome: oneshot::Receiver<Result<Applied, Unapplied>>,
+    /// To give it up with.
+    pub(crate) ticket: Ticket,
+}
+
 /// A proposal in the queue.
 struct Waiting {
     body: Bytes,
     reply: Reply,
+    ticket: Ticket,
     _bytes: OwnedSemaphorePermit,
 }
 
@@ -82,10 +92,7 @@ pub(crate) struct Proposals {
 
 impl Proposals {
     /// Queues an encoded proposal; its outcome comes through the receiver.
-    pub(crate) fn submit(
-        &self,
-        body: Bytes,
-    ) -> Result<oneshot::Receiver<Result<Applied, Unapplied>>, Unapplied> {
+    pub(crate) fn submit(&self, body: Bytes) -> Result<Submitted, Unapplied> {
         if *self.space.borrow() != SpaceState::Ok {
             return Err(Unapplied::DiskReserve);
         }
@@ -94,10 +101,11 @@ impl Proposals {
         let permit =
             Arc::clone(&self.bytes).try_acquire_many_owned(kib).map_err(|_| overloaded())?;
         let (reply, outcome) = oneshot::channel();
+        let ticket = Ticket::new();
         self.queue
-            .try_send(Waiting { body, reply, _bytes: permit })
+            .try_send(Waiting { body, reply, ticket: ticket.clone(), _bytes: permit })
             .map_err(|_full| overloaded())?;
-        Ok(outcome)
+        Ok(Submitted { outcome, ticket })
     }
 }
 
@@ -182,18 +190,16 @@ impl Batching {
             bytes += next.body.len();
             batch.push(next);
         }
-        // Whoever gave up waiting before the batch was made has certainly changed nothing.
-        batch.retain(|waiting| !waiting.reply.is_closed());
-        if batch.is_empty() {
-            return;
-        }
         if !self.ready_to_stamp().await {
             for waiting in batch {
                 let _ = waiting.reply.send(Err(Unapplied::NotLeader));
             }
             return;
         }
-        self.send(batch, place);
+        batch.retain(|waiting| waiting.ticket.claim());
+        if !batch.is_empty() {
+            self.send(batch, place);
+        }
     }
 
     fn send(&mut self, batch: Vec<Waiting>, place: OwnedSemaphorePermit) {
@@ -234,13 +240,14 @@ impl Batching {
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         self.tick_under_way = Some(outcome);
-        self.batch(Waiting { body, reply, _bytes: permit }).await;
+        self.batch(Waiting { body, reply, ticket: Ticket::new(), _bytes: permit }).await;
     }
 
     /// Waits until this leader's first entry is applied, as the clock demands; `false` when this
-    /// node does not lead.
+    /// node does not lead, or has no quorum to lead with.
     async fn ready_to_stamp(&mut self) -> bool {
         let mut applied = self.task.store.applied_index();
+        let give_up = Instant::now() + self.task.lease;
         loop {
             if self.read_clock() {
                 return true;
@@ -252,6 +259,7 @@ impl Batching {
             tokio::select! {
                 changed = applied.changed() => if changed.is_err() { return false },
                 changed = self.task.leadership.changed() => if changed.is_err() { return false },
+                () = world::sleep_until(give_up) => return false,
             }
         }
     }

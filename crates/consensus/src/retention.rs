@@ -94,7 +94,8 @@ impl Retention {
         let state_bytes = self.store.read(|store| store.space().bytes);
         let keep = LOG_BYTES_MIN.max(state_bytes / 2);
         let Some(snapshot) = self.storage.snapshot().and_then(|info| info.last) else { return };
-        let upto = self.storage.index_at_bytes_from_end(keep).min(snapshot.index);
+        let Some(upto) = self.storage.index_at_bytes_from_end(keep) else { return };
+        let upto = upto.min(snapshot.index);
         let purged = self.storage.purged().map_or(0, |purged| purged.index);
         if upto > purged {
             // A stopped core is noticed elsewhere.

@@ -243,12 +243,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
         let store = match snapshot {
+            // At start: storage has already brought log and snapshot into line.
             SnapshotData::Stored(reader) => restore(reader).await?,
-            SnapshotData::Received(store) => *store,
+            SnapshotData::Received(store) => {
+                if let Some(last) = &meta.last_log_id {
+                    self.storage.install_mark(position(last)).await.map_err(io::Error::other)?;
+                }
+                *store
+            }
         };
-        if let Some(last) = &meta.last_log_id {
-            self.storage.install_mark(position(last)).await.map_err(io::Error::other)?;
-        }
         let old = std::mem::replace(&mut *self.store.lock_mut(), store);
         drop(old);
         self.last_applied = meta.last_log_id;
@@ -263,7 +266,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_current_snapshot(
         &mut self,
     ) -> Result<Option<openraft::alias::SmSnapshotOf<TypeConfig, Self>>, io::Error> {
-        self.storage.snapshot_reader().await?.map(stored_snapshot).transpose()
+        let reader = self.storage.snapshot_reader().await.map_err(io::Error::other)?;
+        reader.map(stored_snapshot).transpose()
     }
 }
 
@@ -353,7 +357,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(
         &mut self,
     ) -> Result<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
-        let reader = self.storage.snapshot_reader().await?;
+        let reader = self.storage.snapshot_reader().await.map_err(io::Error::other)?;
         let reader = reader.ok_or_else(|| io::Error::other("there is no snapshot yet"))?;
         stored_snapshot(reader)
     }
@@ -369,7 +373,7 @@ fn stored_snapshot(
 /// Reads a whole snapshot file into a store.
 async fn restore(mut reader: SnapshotReader) -> io::Result<Store> {
     let mut restore = StoreRestore::new();
-    while let Some(chunk) = reader.next().await? {
+    while let Some(chunk) = reader.next().await.map_err(io::Error::other)? {
         restore.push(&chunk).map_err(io::Error::other)?;
     }
     restore.finish().map_err(io::Error::other)

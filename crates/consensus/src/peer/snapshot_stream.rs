@@ -9,7 +9,7 @@ use std::{io, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
 use mainstay_kv::{Store, StoreRestore};
-use mainstay_storage::{SnapshotReader, SnapshotWriter, Storage};
+use mainstay_storage::{SnapshotReadError, SnapshotReader, SnapshotWriter, Storage};
 use mainstay_world as world;
 use openraft::raft::SnapshotResponse;
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ pub(crate) enum SendError {
     Timeout,
     /// The file cannot be read.
     #[error("the snapshot cannot be read")]
-    Read(#[source] io::Error),
+    Read(#[source] SnapshotReadError),
     /// The other end cannot take it.
     #[error("the peer cannot take the snapshot: {0}")]
     Refused(String),

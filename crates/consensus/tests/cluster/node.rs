@@ -1,0 +1,239 @@
+//! One node in a runtime of its own, and a cluster of them.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use mainstay_consensus::{Birth, BootstrapPeer, Consensus, Options, ProposeError, StartError};
+use mainstay_kv::{
+    Proposal, Settings,
+    command::{Command, KeyRange, Put},
+    outcome::Applied,
+    query::RangeQuery,
+};
+use mainstay_storage::StorageOptions;
+use mainstay_world::{
+    Buggify, Instant, MemoryHistory, Net, RealDisk, RealNet, Scope, World, timeout,
+};
+use tokio::runtime::{Builder, Runtime};
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The deadline of one request.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A running node.
+pub(crate) struct Node {
+    pub(crate) consensus: Consensus,
+    runtime: Option<Runtime>,
+}
+
+impl Node {
+    /// Starts a node on `folder`, listening on the address its peers know.
+    pub(crate) fn start(
+        folder: &Path,
+        name: &str,
+        list: &[BootstrapPeer],
+    ) -> Result<Self, StartError> {
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let own = list.iter().find(|peer| peer.name == name).expect("the list names the node");
+        let options = Options {
+            name: name.to_owned(),
+            peer_address: own.peer_address.clone(),
+            client_urls: vec![format!("http://{name}")],
+            zone: String::new(),
+            site: String::new(),
+            version: "0.0.0".to_owned(),
+            birth: Birth::Bootstrap(list.to_vec()),
+            settings: Settings::default(),
+            storage: StorageOptions::default(),
+        };
+        let address = own.peer_address.clone();
+        let disk = Arc::new(RealDisk::start(folder, "log").expect("a thread"));
+        let world = World {
+            log_disk: disk.clone(),
+            snapshot_disk: disk,
+            net: Arc::new(RealNet),
+            history: Arc::new(MemoryHistory::default()),
+            buggify: Buggify::none(),
+        };
+        let started = runtime.block_on(Scope::production().run(async {
+            let listener = RealNet.bind(&address).await.expect("the port is free");
+            Consensus::start(options, world, listener).await
+        }));
+        match started {
+            Ok(consensus) => Ok(Self { consensus, runtime: Some(runtime) }),
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the node as `kill -9` would: nothing is finished.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Three nodes on folders of their own.
+pub(crate) struct Cluster {
+    pub(crate) folders: Vec<tempfile::TempDir>,
+    pub(crate) list: Vec<BootstrapPeer>,
+    pub(crate) nodes: Vec<Option<Node>>,
+}
+
+impl Cluster {
+    /// Starts three nodes and waits until all follow one leader.
+    pub(crate) fn three() -> Self {
+        let folders = (0..3).map(|_| tempfile::tempdir().expect("a folder")).collect();
+        let list = free_ports(3)
+            .into_iter()
+            .enumerate()
+            .map(|(at, port)| BootstrapPeer {
+                name: format!("n{}", at + 1),
+                peer_address: format!("127.0.0.1:{port}"),
+            })
+            .collect();
+        let mut cluster = Self { folders, list, nodes: vec![None, None, None] };
+        for at in 0..3 {
+            cluster.start(at);
+        }
+        cluster.leader();
+        cluster
+    }
+
+    /// Starts node `at` on its folder.
+    pub(crate) fn start(&mut self, at: usize) {
+        let node = Node::start(self.folders[at].path(), &self.list[at].name, &self.list);
+        self.nodes[at] = Some(node.expect("the node starts"));
+    }
+
+    /// Kills node `at`.
+    pub(crate) fn kill(&mut self, at: usize) {
+        self.nodes[at].take().expect("the node runs").kill();
+    }
+
+    /// A running node.
+    pub(crate) fn node(&self, at: usize) -> &Consensus {
+        &self.nodes[at].as_ref().expect("the node runs").consensus
+    }
+
+    /// The running nodes.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Consensus> {
+        self.nodes.iter().flatten().map(|node| &node.consensus)
+    }
+
+    /// Waits until all running nodes follow one leader that runs; its place.
+    pub(crate) fn leader(&self) -> usize {
+        wait_for("one leader that all running nodes follow", || {
+            let leads = |consensus: &Consensus| {
+                let status = consensus.status();
+                status.leader == Some(status.node_id)
+            };
+            let at = self
+                .nodes
+                .iter()
+                .position(|node| node.as_ref().is_some_and(|node| leads(&node.consensus)))?;
+            let leader = self.node(at).status();
+            self.running()
+                .all(|node| {
+                    let status = node.status();
+                    status.leader == Some(leader.node_id) && status.term == leader.term
+                })
+                .then_some(at)
+        })
+    }
+
+    /// A running node that does not lead.
+    pub(crate) fn follower(&self) -> usize {
+        let leader = self.leader();
+        (0..self.nodes.len())
+            .find(|at| *at != leader && self.nodes[*at].is_some())
+            .expect("there is a follower")
+    }
+
+    /// Writes through node `at`.
+    pub(crate) fn put(&self, at: usize, key: &str, value: &str) -> Result<Applied, ProposeError> {
+        block_on(self.node(at).propose(&put(key, value), Instant::now() + DEADLINE))
+    }
+
+    /// A linearizable read through node `at`.
+    pub(crate) fn get(&self, at: usize, key: &str) -> Option<String> {
+        let node = self.node(at);
+        block_on(node.read_index(Instant::now() + DEADLINE)).expect("a read index");
+        stale(node, key)
+    }
+}
+
+/// What the node's own store has.
+pub(crate) fn stale(node: &Consensus, key: &str) -> Option<String> {
+    let query = RangeQuery::new(KeyRange::key(Bytes::copy_from_slice(key.as_bytes())));
+    let answer = node.read(|store| store.range(&query)).expect("the present is readable");
+    answer.pairs.first().map(|pair| String::from_utf8_lossy(&pair.value).into_owned())
+}
+
+/// A put of nobody in particular.
+pub(crate) fn put(key: &str, value: &str) -> Proposal {
+    Proposal::unattributed(Command::Put(Put {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        lease: Some(0),
+        want_previous: false,
+    }))
+}
+
+/// Runs one future of a test; every wait inside is bounded.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        timeout(PATIENCE, future).await.expect("the future ends within the patience of a test")
+    })
+}
+
+/// Waits for a condition, yielding in between.
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let give_up = std::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < give_up, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Ports below the ephemeral range, so that no outgoing connection takes one between two starts.
+fn free_ports(count: usize) -> Vec<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 20_000 + u16::try_from(std::process::id() % 100).expect("below 100") * 100;
+    let mut ports = Vec::new();
+    while ports.len() < count {
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            ports.push(port);
+        }
+    }
+    ports
+}
