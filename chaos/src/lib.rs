@@ -8,7 +8,8 @@
 //!
 //! It does not decide what is right about the node: `checkers` does, and it is pure.
 
-#[cfg(not(tokio_unstable))]
+// Only rustc gets the flag: documentation and its tests run nothing.
+#[cfg(not(any(tokio_unstable, doc, doctest)))]
 compile_error!(
     "the simulated world needs seeded schedulers: build with --cfg tokio_unstable, which \
      .cargo/config.toml sets; a RUSTFLAGS variable in the environment overrides that file, so \

@@ -15,6 +15,10 @@ pub trait Saboteur: Send + Sync {
 
     /// How long the task that passes `site` is to be held up now, if at all.
     fn delay(&self, site: &'static str) -> Option<Duration>;
+
+    /// Is told that the node has just taken `step`, with the numbers that describe it; what they
+    /// mean stands where the step is noted. For checkers that watch a run from outside.
+    fn note(&self, _step: &'static str, _numbers: &[u64]) {}
 }
 
 /// A saboteur, or none.
@@ -39,6 +43,15 @@ impl Buggify {
     #[inline]
     pub fn is_planted(&self, bug: &'static str) -> bool {
         self.0.as_ref().is_some_and(|saboteur| saboteur.is_planted(bug))
+    }
+
+    /// Tells whoever watches that `step` was just taken. Without a watcher the numbers are not even
+    /// computed.
+    #[inline]
+    pub fn note<const N: usize>(&self, step: &'static str, numbers: impl FnOnce() -> [u64; N]) {
+        if let Some(saboteur) = &self.0 {
+            saboteur.note(step, &numbers());
+        }
     }
 
     /// Holds the calling task up if the saboteur wants it at `site`.

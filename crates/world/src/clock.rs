@@ -13,8 +13,9 @@ use std::{
     ops::{Add, AddAssign, Sub, SubAssign},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
+    task::{Context, Waker},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -136,6 +137,14 @@ struct Skew {
     wall_at_origin_ms: u64,
     origin: tokio::time::Instant,
     wall_offset_ms: AtomicI64,
+    gate: Gate,
+}
+
+/// Holds the tasks of a process that stands still (`SIGSTOP`), while its clocks go on.
+#[derive(Debug, Default)]
+struct Gate {
+    shut: AtomicBool,
+    held: Mutex<Vec<Waker>>,
 }
 
 /// Local time as a straight line over true time, from a point where both are known.
@@ -167,8 +176,14 @@ impl NodeClock {
                 wall_at_origin_ms: wall_ms,
                 origin: now,
                 wall_offset_ms: AtomicI64::new(0),
+                gate: Gate::default(),
             }),
         }
+    }
+
+    /// Whether this is the machine's clock.
+    pub(crate) const fn is_real(&self) -> bool {
+        self.skew.is_none()
     }
 
     /// Changes the rate of a simulated clock from now on; does nothing to the machine's.
@@ -189,6 +204,33 @@ impl NodeClock {
         if let Some(skew) = &self.skew {
             skew.wall_offset_ms.fetch_add(by_ms, Ordering::Relaxed);
         }
+    }
+
+    /// Has the tasks of a simulated node stand still until [`Self::resume`]; time goes on for them,
+    /// as it does for a stopped process. Does nothing to the machine's clock.
+    pub fn pause(&self) {
+        if let Some(skew) = &self.skew {
+            skew.gate.shut.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets the tasks of a paused node go on.
+    pub fn resume(&self) {
+        if let Some(skew) = &self.skew {
+            skew.gate.shut.store(false, Ordering::Relaxed);
+            let held = std::mem::take(&mut *skew.gate.held());
+            held.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether the calling task must stand still; it is woken when it may go on.
+    pub(crate) fn holds(&self, context: &Context<'_>) -> bool {
+        let Some(skew) = &self.skew else { return false };
+        let shut = skew.gate.shut.load(Ordering::Relaxed);
+        if shut {
+            skew.gate.held().push(context.waker().clone());
+        }
+        shut
     }
 
     pub(crate) fn local(&self, now: tokio::time::Instant) -> tokio::time::Instant {
@@ -212,6 +254,12 @@ impl NodeClock {
 impl Skew {
     fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gate {
+    fn held(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -257,6 +305,23 @@ mod tests {
                 assert_eq!(wall_clock_ms(), 1_000);
             })
             .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_node_stands_still_while_its_time_goes_on() {
+        let clock = Arc::new(NodeClock::simulated(0, 1.0));
+        let node = tokio::spawn(Scope::simulated(1, Arc::clone(&clock)).run(async {
+            let start = Instant::now();
+            let child = crate::scope::spawn(sleep(Duration::from_secs(1)));
+            child.await.expect("the child ends");
+            start.elapsed()
+        }));
+        tokio::task::yield_now().await;
+        clock.pause();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(!node.is_finished(), "a paused node went on");
+        clock.resume();
+        assert_eq!(node.await.expect("the node ends"), Duration::from_secs(5));
     }
 
     #[tokio::test(start_paused = true)]

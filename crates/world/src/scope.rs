@@ -9,7 +9,13 @@
 //! Outside any scope (a command-line client, a unit test) seeds come from the OS and time runs at
 //! its ordinary rate.
 
-use std::{cell::Cell, future::Future, sync::Arc};
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use crate::clock::NodeClock;
 
@@ -45,7 +51,12 @@ impl Scope {
 
     /// Runs `future` and everything it [`spawn`]s inside this scope.
     pub async fn run<F: Future>(self, future: F) -> F::Output {
-        SCOPE.scope(ScopeState { seed: Cell::new(self.seed), clock: self.clock }, future).await
+        let state = ScopeState { seed: Cell::new(self.seed), clock: Arc::clone(&self.clock) };
+        if self.clock.is_real() {
+            SCOPE.scope(state, future).await
+        } else {
+            SCOPE.scope(state, gated(self.clock, future)).await
+        }
     }
 }
 
@@ -64,9 +75,22 @@ where
         clock: Arc::clone(&scope.clock),
     });
     match child {
-        Ok(child) => tokio::spawn(SCOPE.scope(child, future)),
+        Ok(child) if child.clock.is_real() => tokio::spawn(SCOPE.scope(child, future)),
+        Ok(child) => {
+            let future = gated(Arc::clone(&child.clock), future);
+            tokio::spawn(SCOPE.scope(child, future))
+        }
         Err(_outside) => tokio::spawn(future),
     }
+}
+
+/// `future`, standing still while its simulated node does.
+async fn gated<F: Future>(clock: Arc<NodeClock>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        if clock.holds(context) { Poll::Pending } else { future.as_mut().poll(context) }
+    })
+    .await
 }
 
 /// The next random number of the calling task. Not for secrets: those come from the OS directly.
