@@ -1,3 +1,5 @@
-//! placeholder
+//! The program `mainstay`; everything it does is in the library beside it.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    mainstay_cli::main()
+}

@@ -71,8 +71,11 @@ pub use keys::{
     PutRequest, Written,
 };
 pub use lease::{Lease, LeaseGranted};
-pub use mainstay_kv::{Origin, command, outcome, query::KeyValue};
-pub use session::Session;
+pub use mainstay_kv::{
+    Origin, command, outcome,
+    query::{KeyValue, RangeQuery},
+};
+pub use session::{Session, fresh_key};
 pub use txn::{Compacted, TxnAnswer, TxnRequest};
 pub use txn_json::{txn_from_json, txn_outcome_json};
 pub use watch::{Change, Event, EventKind, Watch, WatchError, WatchMessage, WatchRequest};

@@ -141,8 +141,10 @@ impl Drop for TakenNumber<'_> {
     }
 }
 
-/// An idempotency key that was never used: 128 random bits.
-pub(crate) fn fresh_key() -> Origin {
+/// An idempotency key that was never used, 128 random bits: with it a write can be repeated without
+/// a session, for as long as the cluster keeps such keys.
+#[must_use]
+pub fn fresh_key() -> Origin {
     let mut random = [0; 16];
     random_bytes(&mut random);
     Origin::Key(Bytes::from(format!("{:032x}", u128::from_le_bytes(random))))

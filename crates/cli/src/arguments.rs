@@ -1,0 +1,137 @@
+//! The command line: what can be asked for, and the flags that all client commands share.
+//!
+//! Every flag is also an environment variable, `MAINSTAY_` and the flag in capitals; the flag wins.
+
+use std::{sync::Arc, time::Duration};
+
+use clap::{
+    ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind,
+    parser::ValueSource,
+};
+use mainstay_client::{Client, ClientOptions, Endpoint};
+use mainstay_world::RealNet;
+
+use crate::{
+    commands::{
+        bench::BenchArguments, compact::CompactArguments, completion::CompletionArguments,
+        del::DelArguments, dev::DevArguments, get::GetArguments, lease::LeaseArguments,
+        put::PutArguments, serve::ServeArguments, txn::TxnArguments, watch::WatchArguments,
+    },
+    encoding::parse_duration,
+};
+
+/// A Raft-replicated coordination node: keys, leases, watches, transactions.
+#[derive(Debug, Parser)]
+#[command(name = "mainstay", version, max_term_width = 100)]
+#[command(after_help = "Every flag is also an environment variable: --data-dir is \
+    MAINSTAY_DATA_DIR.\nExit codes: 0 done, 1 failed with no effect, 2 usage, 3 no such key or \
+    failed compare,\n4 unavailable, 5 outcome unknown, 74 storage failed.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which cluster to ask, and how to show what it says.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterArguments {
+    /// Nodes to talk to, separated by commas; the next is tried when one cannot be reached
+    #[arg(long, env = "MAINSTAY_ENDPOINTS", global = true, value_delimiter = ',')]
+    #[arg(default_value = "http://127.0.0.1:2379", hide_env_values = true, value_name = "URL,...")]
+    #[arg(help_heading = "Cluster")]
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// How to show the answer
+    #[arg(long, short, env = "MAINSTAY_OUTPUT", global = true, value_enum)]
+    #[arg(default_value_t, hide_env_values = true, value_name = "FORM", help_heading = "Cluster")]
+    pub(crate) output: Output,
+    /// How long a command may take, all attempts included
+    #[arg(long, env = "MAINSTAY_TIMEOUT", global = true, value_parser = parse_timeout)]
+    #[arg(default_value = "5s", hide_env_values = true, value_name = "TIME")]
+    #[arg(help_heading = "Cluster")]
+    pub(crate) timeout: Duration,
+}
+
+/// How an answer is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Plain text, one thing a line, fit for scripts.
+    #[default]
+    Simple,
+    /// Columns with a head, for people.
+    Table,
+    /// JSON as the HTTP API writes it: bytes in base64, 64-bit numbers as strings.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a cluster on this machine to try things out
+    Dev(DevArguments),
+    /// Run one node
+    Serve(ServeArguments),
+    /// Read a key, or all keys of a prefix
+    Get(GetArguments),
+    /// Write a key
+    Put(PutArguments),
+    /// Delete a key, or all keys of a prefix
+    Del(DelArguments),
+    /// Carry out a transaction
+    Txn(TxnArguments),
+    /// Watch a key, or all keys of a prefix, as they change
+    Watch(WatchArguments),
+    /// Grant, renew, look at and revoke leases
+    Lease(LeaseArguments),
+    /// Forget versions of keys that are older than a revision
+    Compact(CompactArguments),
+    /// Show the members of the cluster and how many failures it tolerates now
+    Status,
+    /// Ask every endpoint how well it is
+    Health,
+    /// Measure a cluster under load
+    Bench(BenchArguments),
+    /// Print the completion script of a shell
+    Completion(CompletionArguments),
+}
+
+impl Command {
+    /// Whether the command talks to a cluster.
+    const fn is_of_client(&self) -> bool {
+        !matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Completion(_))
+    }
+}
+
+impl Arguments {
+    /// The error of a flag for client commands that was given to another one.
+    pub(crate) fn misplaced(&self, matches: &ArgMatches) -> Option<clap::Error> {
+        if self.command.is_of_client() {
+            return None;
+        }
+        let (name, of_command) = matches.subcommand()?;
+        let given = |flag: &&str| of_command.value_source(flag) == Some(ValueSource::CommandLine);
+        let flag = ["endpoints", "output", "timeout"].into_iter().find(given)?;
+        let message = format!("'{name}' does not talk to a cluster and has no --{flag}");
+        Some(Self::command().error(ErrorKind::ArgumentConflict, message))
+    }
+}
+
+impl ClusterArguments {
+    /// A client of the cluster.
+    pub(crate) fn client(&self) -> Client {
+        let options =
+            ClientOptions { timeout: self.timeout, ..ClientOptions::new(self.endpoints.clone()) };
+        Client::new(Arc::new(RealNet), options)
+    }
+}
+
+/// A time to wait is at least a millisecond and at most an hour.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse_duration(text)?;
+    if timeout.is_zero() || timeout > Duration::from_secs(3_600) {
+        return Err("it is between 1ms and 1h".to_owned());
+    }
+    Ok(timeout)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Who leads, told when it changes.
+//!
+//! Any node knows its leader, and after a failure some know it later than others; the news with the
+//! highest term counts. A leader that is gone is told only when no other follows within moments.
+
+use std::time::Duration;
+
+use mainstay_client::Cluster;
+use mainstay_world::Instant;
+
+use crate::commands::dev::node::Node;
+
+/// How often the nodes are looked at.
+pub(super) const POLL: Duration = Duration::from_millis(100);
+/// For so long a cluster may be without a leader before that is news.
+const LEADERLESS_MAX: Duration = Duration::from_secs(2);
+
+/// What was told last.
+#[derive(Debug)]
+pub(super) struct Narrator {
+    told: Option<Leader>,
+    leaderless_since: Option<Instant>,
+    leaderless_was_told: bool,
+}
+
+/// A leader and its term.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Leader {
+    term: u64,
+    name: String,
+}
+
+impl Narrator {
+    pub(super) const fn new() -> Self {
+        Self { told: None, leaderless_since: None, leaderless_was_told: false }
+    }
+
+    /// Asks the nodes that run, and says what is new.
+    pub(super) async fn look(&mut self, nodes: &[Node]) -> Option<String> {
+        let mut newest: Option<Leader> = None;
+        for node in nodes.iter().filter(|node| node.pid().is_some()) {
+            let Ok(answer) = node.client().cluster().await else { continue };
+            let leader = leader_of(&answer.value);
+            if leader.as_ref().map(|leader| leader.term) > newest.as_ref().map(|leader| leader.term)
+            {
+                newest = leader;
+            }
+        }
+        self.tell(newest, Instant::now())
+    }
+
+    fn tell(&mut self, newest: Option<Leader>, now: Instant) -> Option<String> {
+        let Some(leader) = newest else {
+            let since = *self.leaderless_since.get_or_insert(now);
+            let is_news = now.since(since) > LEADERLESS_MAX && !self.leaderless_was_told;
+            self.leaderless_was_told |= is_news;
+            return is_news.then(|| {
+                "there is no leader: writes wait until more than half of the nodes run".to_owned()
+            });
+        };
+        self.leaderless_since = None;
+        let was_leaderless = std::mem::take(&mut self.leaderless_was_told);
+        let Leader { term, name } = &leader;
+        let text = match &self.told {
+            Some(told) if *told == leader && !was_leaderless => None,
+            // The one that the welcome named.
+            None => None,
+            Some(told) if told.name == *name => Some(format!("{name} leads again, in term {term}")),
+            Some(told) => Some(format!("{name} leads now, in term {term}; it was {}", told.name)),
+        };
+        self.told = Some(leader);
+        text
+    }
+}
+
+fn leader_of(cluster: &Cluster) -> Option<Leader> {
+    let id = cluster.leader?;
+    let member = cluster.members.iter().find(|member| member.id == id)?;
+    Some(Leader { term: cluster.term, name: member.name.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leader(term: u64, name: &str) -> Option<Leader> {
+        Some(Leader { term, name: name.to_owned() })
+    }
+
+    #[test]
+    fn changes_are_told_and_nothing_else() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut narrator = Narrator::new();
+        assert_eq!(narrator.tell(leader(1, "n1"), at(0)), None);
+        assert_eq!(narrator.tell(leader(1, "n1"), at(100)), None);
+        let told = narrator.tell(leader(2, "n2"), at(200));
+        assert_eq!(told.as_deref(), Some("n2 leads now, in term 2; it was n1"));
+        let told = narrator.tell(leader(3, "n2"), at(300));
+        assert_eq!(told.as_deref(), Some("n2 leads again, in term 3"));
+    }
+
+    #[test]
+    fn a_missing_leader_is_told_once_and_only_when_it_stays_away() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut narrator = Narrator::new();
+        narrator.tell(leader(1, "n1"), at(0));
+        assert_eq!(narrator.tell(None, at(100)), None);
+        assert_eq!(narrator.tell(None, at(2_000)), None);
+        assert!(narrator.tell(None, at(2_200)).is_some());
+        assert_eq!(narrator.tell(None, at(9_000)), None);
+        let told = narrator.tell(leader(1, "n1"), at(9_100));
+        assert_eq!(told.as_deref(), Some("n1 leads again, in term 1"));
+    }
+}

@@ -1,0 +1,116 @@
+//! How bytes are shown to people, and how people write durations.
+
+use std::{fmt::Write as _, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+/// How keys and values are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// As text, with what cannot be shown escaped.
+    #[default]
+    Text,
+    /// As hexadecimal digits.
+    Hex,
+    /// As standard base64.
+    Base64,
+}
+
+impl Encoding {
+    pub(crate) fn show(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Text => escaped(bytes),
+            Self::Hex => {
+                let mut text = String::with_capacity(bytes.len() * 2);
+                for byte in bytes {
+                    write!(text, "{byte:02x}").expect("a string takes all that is written");
+                }
+                text
+            }
+            Self::Base64 => STANDARD.encode(bytes),
+        }
+    }
+}
+
+/// Text on one line: control characters, backslashes and bytes that are no text are escaped, so
+/// that different bytes look different and none of them steers the terminal.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                shown if !shown.is_control() => text.push(shown),
+                control => text.extend(control.escape_default()),
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(text, "\\x{byte:02x}").expect("a string takes all that is written");
+        }
+    }
+    text
+}
+
+/// Reads `500ms`, `10s`, `2m`, `1h`; a bare number is seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a duration; write 500ms, 10s, 2m or 1h");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_not_a_number| wrong())?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" | "" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// The duration in the largest unit that divides it.
+pub(crate) fn show_ms(ms: u64) -> String {
+    match ms {
+        0 => "0s".to_owned(),
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
+        _ => format!("{ms}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_shown_on_one_line_and_told_apart() {
+        for (bytes, shown) in [
+            (&b"config/a"[..], "config/a"),
+            ("grün".as_bytes(), "grün"),
+            (b"a\nb\tc\\", "a\\nb\\tc\\\\"),
+            (b"\x1b[31m", "\\u{1b}[31m"),
+            (b"\xff\x00k", "\\xff\\u{0}k"),
+        ] {
+            assert_eq!(Encoding::Text.show(bytes), shown);
+        }
+        assert_eq!(Encoding::Hex.show(b"\x00\xffk"), "00ff6b");
+        assert_eq!(Encoding::Base64.show(b"a"), "YQ==");
+    }
+
+    #[test]
+    fn durations_are_read_and_shown() {
+        for (text, ms) in [("500ms", 500), ("10s", 10_000), ("60", 60_000), ("2m", 120_000)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in
+            ["", "s", "-1s", "1.5s", "1d", "10 s", "99999999999999999999s", "9999999999999999999h"]
+        {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        let shown = [500, 10_000, 120_000, 7_200_000, 61_000, 0].map(show_ms);
+        assert_eq!(shown, ["500ms", "10s", "2m", "2h", "61s", "0s"]);
+    }
+}
