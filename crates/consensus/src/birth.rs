@@ -84,6 +84,11 @@ pub(crate) async fn bring_about(core: Arc<Core>, list: Vec<BootstrapPeer>) {
         let answers = ask_all(&others).await;
         if let Some(stranger) = answers.iter().find(|state| belongs_elsewhere(&core, state)) {
             looks += 1;
+            if core.world().buggify.is_planted("reuse-wiped-id") {
+                let cluster_id = stranger.cluster_id;
+                let founders = BTreeMap::new();
+                let _ = core.enter(&BirthNotice { cluster_id, epoch: 1, founders }).await;
+            }
             if looks >= LOOKS_BEFORE_TROUBLE || founder {
                 say_that_the_folder_is_new(&core, stranger);
             }

@@ -292,11 +292,12 @@ impl Core {
             Arc::new(Links::new(Arc::clone(&world.net), introduction, DIAL_DEADLINE.min(lease)));
         let network = PeerNetworkFactory {
             links: Arc::clone(&links),
+            buggify: world.buggify.clone(),
             answer_deadline: (2 * lease).max(Duration::from_millis(500)),
         };
         let machine = StateMachine::new(self.store.clone(), storage.clone(), world.buggify.clone());
         let config = Arc::new(raft_config(settings)?);
-        let log_store = LogStore::new(storage.clone());
+        let log_store = LogStore::new(storage.clone(), world.buggify.clone());
         let raft: RaftHandle = Raft::new(node_id, config, network, log_store, machine)
             .await
             .map_err(|error| StartError::Consensus(Box::new(error)))?;
@@ -328,7 +329,12 @@ impl Core {
             store: self.store.clone(),
             leadership: self.leadership.subscribe(),
         });
-        let retention = Retention::new(raft.clone(), storage.clone(), self.store.clone());
+        let retention = Retention::new(
+            raft.clone(),
+            storage.clone(),
+            self.store.clone(),
+            self.options.storage.log_bytes_min,
+        );
         world::spawn(Arc::clone(&retention).run());
         world::spawn(ping_all(Arc::clone(&links)));
         Ok(Arc::new(Running {
@@ -417,7 +423,11 @@ impl Running {
 
 async fn new_folder(options: &Options, world: &World) -> Result<Folder, StartError> {
     let folder = Folder {
-        node_id: world::random_u64().max(1),
+        node_id: if world.buggify.is_planted("reuse-wiped-id") {
+            u64::from(mainstay_codec::checksum(0, options.name.as_bytes())).max(1)
+        } else {
+            world::random_u64().max(1)
+        },
         cluster_id: 0,
         epoch: 0,
         name: options.name.clone(),

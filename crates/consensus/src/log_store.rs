@@ -21,6 +21,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use mainstay_storage::{LogEntry, Storage, StorageFailure};
+use mainstay_world::Buggify;
 use openraft::{
     LogState, Membership, OptionalSend, RaftLogReader,
     entry::RaftEntry,
@@ -51,11 +52,12 @@ const MEMBERSHIP_TAG: [u8; 2] = [0xff, 0xff];
 #[derive(Clone)]
 pub(crate) struct LogStore {
     storage: Storage,
+    buggify: Buggify,
 }
 
 impl LogStore {
-    pub(crate) const fn new(storage: Storage) -> Self {
-        Self { storage }
+    pub(crate) const fn new(storage: Storage, buggify: Buggify) -> Self {
+        Self { storage, buggify }
     }
 
     async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -137,7 +139,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.storage.save_vote(stored_vote(vote)).await.map_err(failure)
+        let vote = stored_vote(vote);
+        self.storage.save_vote(vote).await.map_err(failure)?;
+        // Notes term, candidate, and whether a quorum is known to have voted so.
+        self.buggify
+            .note("log.vote-saved", || [vote.term, vote.node_id, u64::from(vote.committed)]);
+        Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
@@ -161,18 +168,34 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries = entries.into_iter().map(stored_entry).collect::<io::Result<Vec<_>>>()?;
+        let last = entries.last().map_or(0, |entry| entry.index);
+        for entry in &entries {
+            self.buggify.note("log.appended", || entry_note(entry));
+        }
+        let buggify = self.buggify.clone();
         self.storage.append(
             entries,
-            Box::new(move |outcome| callback.io_completed(outcome.map_err(failure))),
+            Box::new(move |outcome| {
+                if outcome.is_ok() {
+                    // Notes the last index that consensus is told to be durable.
+                    buggify.note("log.flushed", || [last]);
+                }
+                callback.io_completed(outcome.map_err(failure));
+            }),
         );
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        // Notes the first index that goes.
+        self.buggify
+            .note("log.truncated", || [last.as_ref().map_or(0, |last| last.index + 1)]);
         self.storage.truncate_after(last.map(|last| last.index)).await.map_err(failure)
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        // Notes the last index that goes.
+        self.buggify.note("log.purged", || [upto.index]);
         self.storage.purge(position(&upto));
         Ok(())
     }
@@ -205,6 +228,12 @@ impl EntryStream {
         self.next = entry.log_id.index + 1;
         Some((Ok(entry), self))
     }
+}
+
+/// Index, term and checksum of the payload: an entry, recognisable without its bytes.
+pub(crate) fn entry_note(entry: &LogEntry) -> [u64; 3] {
+    let checksum = mainstay_codec::checksum(0, &entry.payload);
+    [entry.index, entry.term, u64::from(checksum)]
 }
 
 /// An entry in the form that storage keeps and peers send.

@@ -280,6 +280,11 @@ impl Batching {
             clock => {
                 let (base_ms, wall_ms) =
                     self.task.store.read(|store| (store.clock_ms(), store.wall_ms()));
+                let base_ms = if self.task.buggify.is_planted("lease-on-local-clock") {
+                    base_ms.max(world::wall_clock_ms())
+                } else {
+                    base_ms
+                };
                 self.wall_ms = wall_ms;
                 debug!(term = leadership.term, base_ms, "this leader takes over the clock");
                 clock.insert(ReplicatedClock::take_over(leadership.term, base_ms, now))

@@ -14,9 +14,6 @@ use tracing::{info, warn};
 
 use crate::{peer::channel::chain, state_machine::SharedStore, type_config::RaftHandle};
 
-/// Bytes of log that never cause a snapshot and are always kept.
-const LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
-
 /// How often the policy looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -31,12 +28,19 @@ pub(crate) struct Retention {
     raft: RaftHandle,
     storage: Storage,
     store: SharedStore,
+    /// Bytes of log that never cause a snapshot and are always kept.
+    log_bytes_min: u64,
     one_at_a_time: Mutex<()>,
 }
 
 impl Retention {
-    pub(crate) fn new(raft: RaftHandle, storage: Storage, store: SharedStore) -> Arc<Self> {
-        Arc::new(Self { raft, storage, store, one_at_a_time: Mutex::default() })
+    pub(crate) fn new(
+        raft: RaftHandle,
+        storage: Storage,
+        store: SharedStore,
+        log_bytes_min: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self { raft, storage, store, log_bytes_min, one_at_a_time: Mutex::default() })
     }
 
     /// Looks for as long as the node runs.
@@ -87,12 +91,12 @@ impl Retention {
     fn is_snapshot_due(&self) -> bool {
         let since = self.storage.snapshot().and_then(|info| info.last).map_or(0, |last| last.index);
         let state_bytes = self.store.read(|store| store.space().bytes);
-        self.storage.bytes_since(since) > LOG_BYTES_MIN.max(state_bytes)
+        self.storage.bytes_since(since) > self.log_bytes_min.max(state_bytes)
     }
 
     async fn purge(&self) {
         let state_bytes = self.store.read(|store| store.space().bytes);
-        let keep = LOG_BYTES_MIN.max(state_bytes / 2);
+        let keep = self.log_bytes_min.max(state_bytes / 2);
         let Some(snapshot) = self.storage.snapshot().and_then(|info| info.last) else { return };
         let Some(upto) = self.storage.index_at_bytes_from_end(keep) else { return };
         let upto = upto.min(snapshot.index);

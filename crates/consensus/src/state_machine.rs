@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::{
+    log_store::{entry_note, stored_entry},
     status::AppliedPosition,
     type_config::{
         Entry, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig, position,
@@ -159,6 +160,7 @@ impl StateMachine {
         let mut commands = Vec::with_capacity(batch.len());
         for (entry, responder) in batch {
             let term = *entry.log_id.leader_id;
+            let mark = self.mark_of(&entry)?;
             let envelope = match entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(encoded) => {
@@ -171,7 +173,7 @@ impl StateMachine {
                 }
             };
             self.last_applied = Some(entry.log_id);
-            commands.push((term, envelope, responder));
+            commands.push((term, envelope, responder, mark));
         }
         if self.buggify.is_planted("apply-out-of-order") && commands.len() > 1 {
             commands.swap(0, 1);
@@ -179,7 +181,7 @@ impl StateMachine {
         let mut answers = Vec::with_capacity(commands.len());
         {
             let mut store = self.store.lock_mut();
-            for (term, envelope, responder) in commands {
+            for (term, envelope, responder, mark) in commands {
                 let applied = match envelope {
                     Some(envelope) => store.apply(envelope, term),
                     None => Applied {
@@ -189,6 +191,14 @@ impl StateMachine {
                         result: Ok(mainstay_kv::outcome::Outcome::Ticked),
                     },
                 };
+                if let Some([index, term, checksum]) = mark {
+                    let (sequence, revision, hash) =
+                        (store.sequence(), store.revision(), split(store.hash()));
+                    // Notes the entry, the store's position after it and its hash.
+                    self.buggify.note("store.applied", || {
+                        [index, term, checksum, sequence, revision, hash[0], hash[1]]
+                    });
+                }
                 if let Some(responder) = responder {
                     answers.push((responder, applied));
                 }
@@ -204,6 +214,16 @@ impl StateMachine {
             self.store.inner.slow_applies.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+impl StateMachine {
+    /// What a watcher recognises the entry by; `None` if nobody watches.
+    fn mark_of(&self, entry: &Entry) -> io::Result<Option<[u64; 3]>> {
+        if !self.buggify.is_watched() {
+            return Ok(None);
+        }
+        Ok(Some(entry_note(&stored_entry(entry.clone())?)))
     }
 }
 
@@ -257,6 +277,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         if let Some(last) = &self.last_applied {
+            let (sequence, revision, hash) = self
+                .store
+                .read(|store| (store.sequence(), store.revision(), split(store.hash())));
+            // Notes the last index in the snapshot, the store's position and its hash.
+            self.buggify.note("snapshot.installed", || {
+                [last.index, sequence, revision, hash[0], hash[1]]
+            });
             self.store.publish(last, true);
         }
         info!(snapshot = %meta, "a snapshot was installed");
@@ -334,7 +361,10 @@ impl SnapshotWork {
         }
         writer.finish().await?;
         debug!(bytes, "a snapshot was taken");
-        Ok(last.map_or(0, |last| last.index))
+        let index = last.map_or(0, |last| last.index);
+        // Notes the last index in it.
+        self.buggify.note("snapshot.saved", || [index]);
+        Ok(index)
     }
 }
 
@@ -368,6 +398,12 @@ fn stored_snapshot(
 ) -> io::Result<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>> {
     let mark = SnapshotMark::from_bytes(&reader.info().meta)?;
     Ok(openraft::Snapshot { meta: mark.into_meta(), snapshot: SnapshotData::Stored(reader) })
+}
+
+/// A hash as two numbers, the lower half first.
+#[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+const fn split(hash: u128) -> [u64; 2] {
+    [hash as u64, (hash >> 64) as u64]
 }
 
 /// Reads a whole snapshot file into a store.

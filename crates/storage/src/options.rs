@@ -33,6 +33,9 @@ pub struct StorageOptions {
     pub space_check_interval: Duration,
     /// Room that is kept for one snapshot, in bytes; more when the last snapshot was larger.
     pub snapshot_reserve_bytes: u64,
+    /// Bytes of log that are kept behind a snapshot, and that alone never cause one. Storage itself
+    /// does not look at it: whoever takes snapshots and purges does.
+    pub log_bytes_min: u64,
     /// A snapshot is synced each time this many bytes of it have been written.
     pub snapshot_sync_bytes: u64,
 }
@@ -50,6 +53,7 @@ impl Default for StorageOptions {
             failure_report_delay: Duration::from_millis(200),
             space_check_interval: Duration::from_secs(1),
             snapshot_reserve_bytes: 64 * MIB,
+            log_bytes_min: 64 * MIB,
             snapshot_sync_bytes: 8 * MIB,
         }
     }

@@ -290,6 +290,9 @@ impl Writer {
             state.segments.push_back(SegmentRecord { id, seed });
         }
         state.note_synced(self.written.last());
+        // Notes how far the disk really is: the last index.
+        let last = self.written.last().map_or(0, |last| last.index);
+        self.shared.buggify.note("storage.durable", || [last]);
         state.synced_frame = self.end.sequence;
         state.unfinished_since = None;
         state.syncs.record(took, len as u64);

@@ -45,6 +45,13 @@ impl Buggify {
         self.0.as_ref().is_some_and(|saboteur| saboteur.is_planted(bug))
     }
 
+    /// Whether anybody is told what the node does.
+    #[must_use]
+    #[inline]
+    pub const fn is_watched(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Tells whoever watches that `step` was just taken. Without a watcher the numbers are not even
     /// computed.
     #[inline]

@@ -7,6 +7,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt};
+use mainstay_world::Buggify;
 use openraft::{
     OptionalSend, RaftNetworkFactory, RaftNetworkV2,
     base::{BoxFuture, BoxStream},
@@ -35,6 +36,7 @@ use crate::{
 /// Makes openraft's connections to the other members.
 pub(crate) struct PeerNetworkFactory {
     pub(crate) links: Arc<Links>,
+    pub(crate) buggify: Buggify,
     /// The longest wait for the answer to one append; after it the stream is dropped.
     pub(crate) answer_deadline: Duration,
 }
@@ -55,6 +57,7 @@ impl PeerNetworkFactory {
     fn network(&self, target: u64, node: &MemberRecord, purpose: Use) -> PeerNetwork {
         PeerNetwork {
             link: self.links.to(target, node),
+            buggify: self.buggify.clone(),
             dial_deadline: self.links.dial_deadline(),
             answer_deadline: self.answer_deadline,
             purpose,
@@ -75,6 +78,7 @@ enum Use {
 /// openraft's connection to one member.
 pub(crate) struct PeerNetwork {
     link: Link,
+    buggify: Buggify,
     dial_deadline: Duration,
     answer_deadline: Duration,
     purpose: Use,
@@ -137,9 +141,11 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        match self.call(Call::Vote(rpc), &option).await? {
-            Answer::Vote(response) => Ok(response),
-            _ => Err(out_of_turn()),
+        let own = own_vote_again(&self.buggify, &rpc);
+        match self.call(Call::Vote(rpc), &option).await {
+            Ok(Answer::Vote(response)) => Ok(own.unwrap_or(response)),
+            Ok(_) => own.ok_or_else(out_of_turn),
+            Err(error) => own.ok_or(error),
         }
     }
 
@@ -148,9 +154,11 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        match self.call(Call::PreVote(rpc), &option).await? {
-            Answer::Vote(response) => Ok(response),
-            _ => Err(out_of_turn()),
+        let own = own_vote_again(&self.buggify, &rpc);
+        match self.call(Call::PreVote(rpc), &option).await {
+            Ok(Answer::Vote(response)) => Ok(own.unwrap_or(response)),
+            Ok(_) => own.ok_or_else(out_of_turn),
+            Err(error) => own.ok_or(error),
         }
     }
 
@@ -189,6 +197,16 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             _ => Err(out_of_turn()),
         }
     }
+}
+
+/// The planted bug `count-vote-twice`: the candidate's own vote counts once more, as its peer's.
+fn own_vote_again(
+    buggify: &Buggify,
+    rpc: &VoteRequest<TypeConfig>,
+) -> Option<VoteResponse<TypeConfig>> {
+    buggify
+        .is_planted("count-vote-twice")
+        .then(|| VoteResponse::new(rpc.vote, rpc.last_log_id, true))
 }
 
 fn rpc_error(error: CallError) -> RpcError {
