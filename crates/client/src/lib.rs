@@ -72,10 +72,10 @@ pub use keys::{
 };
 pub use lease::{Lease, LeaseGranted};
 pub use mainstay_kv::{
-    Origin, command, outcome,
+    Event, EventKind, Origin, RevisionChanges, command, outcome,
     query::{KeyValue, RangeQuery},
 };
 pub use session::{Session, fresh_key};
 pub use txn::{Compacted, TxnAnswer, TxnRequest};
 pub use txn_json::{txn_from_json, txn_outcome_json};
-pub use watch::{Change, Event, EventKind, Watch, WatchError, WatchMessage, WatchRequest};
+pub use watch::{Watch, WatchError, WatchMessage, WatchRequest};

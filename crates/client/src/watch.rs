@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header::ACCEPT};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use mainstay_kv::query::KeyValue;
+use mainstay_kv::{Event, EventKind, RevisionChanges, query::KeyValue};
 use mainstay_world::{Instant, random_u64, sleep, timeout};
 use serde::Deserialize;
 
@@ -46,41 +46,12 @@ pub struct WatchRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchMessage {
     /// The events of one revision.
-    Change(Change),
+    Change(RevisionChanges),
     /// Nothing else happened up to this revision.
     Progress {
         /// The revision.
         revision: u64,
     },
-}
-
-/// Everything that one revision did to the watched keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The revision.
-    pub revision: u64,
-    /// Its events, in order.
-    pub events: Vec<Event>,
-}
-
-/// One change of one key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// What happened.
-    pub kind: EventKind,
-    /// The key as it is now; after a delete only key and mod revision.
-    pub pair: KeyValue,
-    /// The key as it was before, if asked for and there was one.
-    pub previous: Option<KeyValue>,
-}
-
-/// What happened to a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    /// It was written.
-    Put,
-    /// It was deleted.
-    Delete,
 }
 
 /// A watch that ended.
@@ -344,7 +315,7 @@ fn interpret(message: &Message) -> Result<Step, String> {
     match message.event.as_str() {
         "change" => {
             let change: ChangeJson = serde_json::from_str(&message.data).map_err(text)?;
-            Ok(Step::Told(WatchMessage::Change(Change::from(change))))
+            Ok(Step::Told(WatchMessage::Change(RevisionChanges::from(change))))
         }
         "progress" => {
             let id = &message.id;
@@ -393,7 +364,7 @@ enum EventKindJson {
     Delete,
 }
 
-impl From<ChangeJson> for Change {
+impl From<ChangeJson> for RevisionChanges {
     fn from(json: ChangeJson) -> Self {
         let event = |event: EventJson| Event {
             kind: match event.kind {

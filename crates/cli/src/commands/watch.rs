@@ -4,7 +4,9 @@ use std::io::Write;
 
 use anyhow::bail;
 use clap::Args;
-use mainstay_client::{Change, Client, Event, EventKind, WatchMessage, WatchRequest, pair_json};
+use mainstay_client::{
+    Client, Event, EventKind, RevisionChanges, WatchMessage, WatchRequest, pair_json,
+};
 
 use crate::{
     arguments::Output,
@@ -70,7 +72,7 @@ pub(crate) async fn run(
 
 /// Prints the events of a revision at once: whoever reads a pipe should not wait for more.
 fn print_change(
-    change: &Change,
+    change: &RevisionChanges,
     output: Output,
     encoding: Encoding,
     previous: bool,
@@ -112,7 +114,7 @@ fn print_row(revision: &str, event: &str, key: &str, value: &str) -> anyhow::Res
 }
 
 /// A revision as the API writes it, on one line.
-fn change_json(change: &Change) -> serde_json::Value {
+fn change_json(change: &RevisionChanges) -> serde_json::Value {
     let event = |event: &Event| {
         let mut json = pair_json(&event.pair);
         json["type"] = word(event.kind).into();
@@ -149,7 +151,7 @@ mod tests {
             lease: 0,
         };
         let event = Event { kind: EventKind::Put, pair: pair("2"), previous: Some(pair("1")) };
-        let json = change_json(&Change { revision: 7, events: vec![event] });
+        let json = change_json(&RevisionChanges { revision: 7, events: vec![event] });
         assert_eq!(json["revision"], "7");
         assert_eq!(json["events"][0]["type"], "put");
         assert_eq!(json["events"][0]["value"], "Mg==");

@@ -1,0 +1,89 @@
+//! From the death of a process to the next acknowledged write.
+//!
+//! The client knows all endpoints and gives each attempt 100 ms, as the client does that etcd was
+//! measured with. It writes steadily, kills the process, and tells the time until a write that was
+//! sent after the kill is acknowledged.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use mainstay_world::{Instant, sleep, timeout};
+
+use super::{
+    Plan,
+    connection::Connection,
+    request::{Random, Request, value},
+};
+use crate::{
+    exit::Exit,
+    process::{Signal, send_signal},
+    screen::line,
+};
+
+const ATTEMPT: Duration = Duration::from_millis(100);
+const AFTER_FAILURE: Duration = Duration::from_millis(10);
+/// The cluster must have worked without a failure for so long before the kill.
+const STEADY: Duration = Duration::from_secs(1);
+/// No cluster is waited for longer than this.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(plan: &Plan, pid: u32) -> anyhow::Result<Exit> {
+    let mut writer = Writer::new(plan);
+    let begun = Instant::now();
+    let mut steady_since = begun;
+    while steady_since.elapsed() < STEADY {
+        if !writer.attempt(plan).await {
+            steady_since = Instant::now();
+        }
+        if begun.elapsed() > PATIENCE {
+            bail!("the cluster took no writes for a whole second; nothing was killed");
+        }
+    }
+    send_signal(pid, Signal::Kill).with_context(|| format!("kill process {pid}"))?;
+    let killed = Instant::now();
+    let mut attempts = 1;
+    while !writer.attempt(plan).await {
+        attempts += 1;
+        if killed.elapsed() > PATIENCE {
+            bail!("no write was acknowledged within {} s of the kill", PATIENCE.as_secs());
+        }
+    }
+    let failover_ms = killed.elapsed().as_secs_f64() * 1_000.0;
+    let json = serde_json::json!({ "failover_ms": failover_ms, "attempts": attempts });
+    line(&json.to_string())?;
+    Ok(Exit::Done)
+}
+
+struct Writer {
+    place: usize,
+    connection: Option<Connection>,
+    random: Random,
+    value: Vec<u8>,
+}
+
+impl Writer {
+    fn new(plan: &Plan) -> Self {
+        Self { place: 0, connection: None, random: Random::new(), value: value(plan.value_size) }
+    }
+
+    /// One write; false, and on to the next endpoint, unless it was acknowledged.
+    async fn attempt(&mut self, plan: &Plan) -> bool {
+        let endpoint = plan.endpoint(self.place);
+        let mut request = Request::put(endpoint.address(), &self.value);
+        let key = self.random.below(plan.keys);
+        let written = timeout(ATTEMPT, async {
+            let open = match self.connection.take() {
+                Some(open) => open,
+                None => Connection::open(endpoint).await?,
+            };
+            self.connection.insert(open).exchange(request.about(key)).await
+        });
+        if matches!(written.await, Ok(Ok(answer)) if answer.status == 200) {
+            return true;
+        }
+        self.connection = None;
+        self.place += 1;
+        sleep(AFTER_FAILURE).await;
+        false
+    }
+}
