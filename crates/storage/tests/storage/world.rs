@@ -26,6 +26,7 @@ pub(crate) fn small() -> StorageOptions {
         failure_report_delay: Duration::from_millis(200),
         space_check_interval: Duration::from_secs(1),
         snapshot_reserve_bytes: 8 * 1024,
+        log_bytes_min: 4 * 1024,
         snapshot_sync_bytes: 1024,
     }
 }

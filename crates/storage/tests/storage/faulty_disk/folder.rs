@@ -72,6 +72,8 @@ pub(crate) struct Folder {
     pub(crate) is_slow: bool,
     /// Calls left until the disk does nothing any more.
     pub(crate) calls_left: Option<u64>,
+    /// Writes to segments left until then.
+    pub(crate) log_writes_left: Option<u64>,
     /// Every call so far in this life, with the name of its file.
     pub(crate) calls: Vec<(Call, Option<String>)>,
     dice: Dice,
@@ -94,6 +96,7 @@ impl Folder {
             fail_sync: None,
             is_slow: false,
             calls_left: None,
+            log_writes_left: None,
             calls: Vec::new(),
             dice: Dice::new(seed),
             inodes: BTreeMap::new(),
@@ -106,7 +109,7 @@ impl Folder {
     }
 
     pub(crate) fn is_dead(&self) -> bool {
-        self.calls_left == Some(0)
+        self.calls_left == Some(0) || self.log_writes_left == Some(0)
     }
 
     /// Does a call, or dies of it: then nobody gets an answer any more.
@@ -119,15 +122,17 @@ impl Folder {
             Call::Write(file) | Call::Allocate(file) | Call::SyncData(file) => self.name_of(*file),
             _ => None,
         };
+        let is_log_write = matches!(call, Call::Write(_))
+            && name.as_ref().is_some_and(|name| name.starts_with("log-"));
         self.calls.push((call, name));
         let outcome = work(self);
         if let Some(left) = &mut self.calls_left {
             *left = left.saturating_sub(1);
-            if *left == 0 {
-                return None;
-            }
         }
-        Some(outcome)
+        if let Some(left) = &mut self.log_writes_left {
+            *left = left.saturating_sub(u64::from(is_log_write));
+        }
+        (!self.is_dead()).then_some(outcome)
     }
 
     pub(crate) fn latency(&mut self) -> Option<Duration> {
@@ -141,6 +146,7 @@ impl Folder {
         self.open.clear();
         self.calls.clear();
         self.calls_left = None;
+        self.log_writes_left = None;
         self.stall_next_sync = None;
         self.fail_sync = None;
         self.fail_write = None;
@@ -167,13 +173,6 @@ impl Folder {
         self.names.keys().cloned().collect()
     }
 
-    /// The only file whose name begins so.
-    pub(crate) fn find(&self, prefix: &str) -> String {
-        let mut found = self.names.keys().filter(|name| name.starts_with(prefix));
-        let name = found.next_back().expect("there is such a file");
-        name.clone()
-    }
-
     /// The content of a file, as it is read.
     pub(crate) fn content(&self, name: &str) -> Vec<u8> {
         self.inodes[&self.names[name]].visible.clone()
@@ -188,14 +187,16 @@ impl Folder {
         self.durable_names.insert(name.to_owned(), id);
     }
 
+    /// A bit rots at rest, for good.
+    pub(crate) fn rot(&mut self, name: &str, at: usize) {
+        let inode = self.inodes.get_mut(&self.names[name]).expect("names have content");
+        inode.visible[at] ^= 1;
+        inode.durable[at] ^= 1;
+    }
+
     /// A copy of all files, with everything durable, for trying something on them.
     pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
         self.names().into_iter().map(|name| (name.clone(), self.content(&name))).collect()
-    }
-
-    pub(crate) fn delete(&mut self, name: &str) {
-        self.names.remove(name);
-        self.durable_names.remove(name);
     }
 
     /// What was written to or synced on files of this name prefix in this life.
