@@ -9,7 +9,11 @@
 //! repeated by itself is one operation, from the first attempt to the last answer; a call that the
 //! scenario repeated with the same [`Origin`] is two.
 
+use std::fmt;
+
 use bytes::Bytes;
+
+use crate::timeline::Seconds;
 
 /// Everything that the clients of one run did and saw.
 #[derive(Debug, Clone, Default)]
@@ -127,6 +131,17 @@ impl Operation {
     }
 }
 
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, node, invoked_us, returned_us, call, outcome } = self;
+        write!(formatter, "client {client}'s {call} on node {node} [{}, ", Seconds(*invoked_us))?;
+        match returned_us {
+            Some(returned_us) => write!(formatter, "{}], {outcome}", Seconds(*returned_us)),
+            None => write!(formatter, "...], {outcome}"),
+        }
+    }
+}
+
 /// What a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
@@ -204,8 +219,9 @@ impl Call {
     #[must_use]
     pub const fn write(&self) -> Option<(&Bytes, &Bytes, u64)> {
         match self {
-            Self::Put { key, value, lease, .. }
-            | Self::CompareAndSet { key, value, lease, .. } => Some((key, value, *lease)),
+            Self::Put { key, value, lease, .. } | Self::CompareAndSet { key, value, lease, .. } => {
+                Some((key, value, *lease))
+            }
             _ => None,
         }
     }
@@ -398,6 +414,115 @@ pub struct WatchEvent {
     pub value: Option<Bytes>,
 }
 
+impl fmt::Display for Call {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put { key, value, lease, .. } => {
+                write!(formatter, "put {}={}", Shown(key), Shown(value))?;
+                show_lease(formatter, *lease)?;
+            }
+            Self::Get { key, consistency: Consistency::Linearizable } => {
+                write!(formatter, "get {}", Shown(key))?;
+            }
+            Self::Get { key, consistency: Consistency::Stale } => {
+                write!(formatter, "stale get {}", Shown(key))?;
+            }
+            Self::Delete { key, .. } => write!(formatter, "delete {}", Shown(key))?,
+            Self::CompareAndSet { key, expected, value, lease, .. } => {
+                write!(formatter, "if {} is {expected} put {}", Shown(key), Shown(value))?;
+                show_lease(formatter, *lease)?;
+            }
+            Self::LeaseGrant { ttl_ms } => write!(formatter, "grant of a lease of {ttl_ms} ms")?,
+            Self::LeaseKeepAlive { lease } => write!(formatter, "keep-alive of lease {lease}")?,
+            Self::LeaseRevoke { lease } => write!(formatter, "revocation of lease {lease}")?,
+        }
+        match self.origin() {
+            Origin::Unnumbered => Ok(()),
+            Origin::Key(key) => write!(formatter, " (key {})", Shown(key)),
+            Origin::Session { session, number } => {
+                write!(formatter, " (write {number} of session {session})")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => formatter.write_str("absent"),
+            Self::ModRevision(revision) => write!(formatter, "of revision {revision}"),
+            Self::Value(value) => write!(formatter, "{}", Shown(value)),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (revision, repeated, answer) = match self {
+            Self::Refused { code } => return write!(formatter, "refused as {code}"),
+            Self::Unknown => return formatter.write_str("outcome unknown"),
+            Self::Ok { revision, repeated, answer } => (revision, repeated, answer),
+        };
+        match answer {
+            Answer::Put { created: true } => formatter.write_str("created")?,
+            Answer::Put { created: false } => formatter.write_str("overwritten")?,
+            Answer::Got { found: None, .. } => formatter.write_str("nothing found")?,
+            Answer::Got { found: Some(found), .. } => {
+                write!(
+                    formatter,
+                    "found {} of revision {}",
+                    Shown(&found.value),
+                    found.mod_revision
+                )?;
+            }
+            Answer::Deleted { deleted: true } => formatter.write_str("deleted")?,
+            Answer::Deleted { deleted: false } => formatter.write_str("nothing to delete")?,
+            Answer::Compared { succeeded: true } => formatter.write_str("as expected, written")?,
+            Answer::Compared { succeeded: false } => formatter.write_str("not as expected")?,
+            Answer::LeaseGranted { lease, ttl_ms } => {
+                write!(formatter, "lease {lease} of {ttl_ms} ms")?;
+            }
+            Answer::LeaseKeptAlive { ttl_ms: Some(ttl_ms) } => {
+                write!(formatter, "alive for {ttl_ms} ms")?;
+            }
+            Answer::LeaseKeptAlive { ttl_ms: None } => formatter.write_str("no such lease")?,
+            Answer::LeaseRevoked { deleted } => write!(formatter, "ended with {deleted} keys")?,
+        }
+        write!(formatter, ", revision {revision}")?;
+        if *repeated {
+            formatter.write_str(", a repetition")?;
+        }
+        match answer {
+            Answer::Got { staleness: Some(Staleness::Ms(ms)), .. } => {
+                write!(formatter, ", stale by {ms} ms")
+            }
+            Answer::Got { staleness: Some(Staleness::Unknown), .. } => {
+                formatter.write_str(", stale by an unknown time")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A key or value for people: printable, and not longer than a line bears.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a>(pub &'a [u8]);
+
+/// The most characters of a key or value that are shown.
+const SHOWN_LEN_MAX: usize = 24;
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cut = &self.0[..self.0.len().min(SHOWN_LEN_MAX)];
+        write!(formatter, "{}", cut.escape_ascii())?;
+        if cut.len() < self.0.len() { formatter.write_str("...") } else { Ok(()) }
+    }
+}
+
+fn show_lease(formatter: &mut fmt::Formatter<'_>, lease: u64) -> fmt::Result {
+    if lease == 0 { Ok(()) } else { write!(formatter, " with lease {lease}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,6 +547,33 @@ mod tests {
         history.returned(9, id, Outcome::Refused { code: "no_leader".to_owned() });
         assert_eq!(history.operations[0].settled_us(), 9);
         assert_eq!(history.operations[0].answer(), None);
+    }
+
+    #[test]
+    fn an_operation_reads_as_a_line() {
+        let operation = Operation {
+            client: 2,
+            node: 1,
+            invoked_us: 1_500_000,
+            returned_us: Some(1_512_000),
+            call: Call::CompareAndSet {
+                key: Bytes::from_static(b"lock"),
+                expected: Expected::Absent,
+                value: Bytes::from_static(b"me\n"),
+                lease: 7,
+                origin: Origin::Key(Bytes::from_static(b"k1")),
+            },
+            outcome: Outcome::Ok {
+                revision: 9,
+                repeated: true,
+                answer: Answer::Compared { succeeded: true },
+            },
+        };
+        assert_eq!(
+            operation.to_string(),
+            "client 2's if lock is absent put me\\n with lease 7 (key k1) on node 1 \
+             [1.500 s, 1.512 s], as expected, written, revision 9, a repetition"
+        );
     }
 
     #[test]

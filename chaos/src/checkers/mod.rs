@@ -8,11 +8,14 @@
 //!
 //! They know the rules of the store and of Raft, and nothing of how the node keeps them.
 
+pub mod linearizability;
 mod observation;
 
 use std::fmt;
 
 use serde::Serialize;
+
+use crate::timeline::Seconds;
 
 pub use self::observation::{Ballot, EntryMark, Evidence, NodeEvent, NodeState};
 
@@ -35,13 +38,7 @@ impl fmt::Display for Violation {
         if let Some(node) = self.node {
             write!(formatter, " on node {node}")?;
         }
-        write!(
-            formatter,
-            " at {}.{:06} s: {}",
-            self.at_us / 1_000_000,
-            self.at_us % 1_000_000,
-            self.what
-        )
+        write!(formatter, " at {}: {}", Seconds(self.at_us), self.what)
     }
 }
 
@@ -148,7 +145,7 @@ mod tests {
         };
         assert_eq!(
             violation.to_string(),
-            "one-leader-per-term on node 2 at 12.000034 s: node 1 proposed in term 7 before"
+            "one-leader-per-term on node 2 at 12.000 s: node 1 proposed in term 7 before"
         );
     }
 

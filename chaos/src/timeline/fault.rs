@@ -117,7 +117,11 @@ impl FaultKind {
     pub const fn excuses_election(self) -> bool {
         !matches!(
             self,
-            Self::ClockJump | Self::SlowDisk | Self::DiskFull | Self::BitRot | Self::MembershipChange
+            Self::ClockJump
+                | Self::SlowDisk
+                | Self::DiskFull
+                | Self::BitRot
+                | Self::MembershipChange
         )
     }
 }

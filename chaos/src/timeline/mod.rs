@@ -8,6 +8,8 @@
 mod fault;
 mod text;
 
+use std::fmt;
+
 use serde::Serialize;
 
 pub use self::fault::{Fault, FaultKind, FaultWindow};
@@ -129,6 +131,16 @@ impl Role {
             Self::Candidate => "candidate",
             Self::Leader => "leader",
         }
+    }
+}
+
+/// A simulated time in microseconds, shown as seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{:03} s", self.0 / 1_000_000, self.0 / 1_000 % 1_000)
     }
 }
 
