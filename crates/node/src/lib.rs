@@ -12,10 +12,14 @@
 //! Start reading at [`run`] and [`Config`].
 
 mod config;
+mod http;
 mod life;
+mod metrics;
+mod process;
 
 pub use config::{
     CLIENT_ADDR_DEFAULT, Config, ConfigError, LogFormat, Options, PEER_ADDR_DEFAULT, Profile,
     RuntimeKind, UnknownChoice,
 };
-pub use life::{ExitReason, Listeners, RunError, run, run_in, runtime};
+pub use life::{ExitReason, Listeners, RunError, run, run_in, run_observed, runtime};
+pub use mainstay_storage::StorageOptions;

@@ -14,14 +14,20 @@ use std::{
 };
 
 use mainstay_consensus::{Consensus, StartError};
+use mainstay_service::{Door, Limits};
+use mainstay_storage::StorageOptions;
 use mainstay_world::{
-    Buggify, FolderError, FolderLock, History, Listener, MemoryHistory, Net, RealDisk, RealNet,
-    Scope, SledHistory, World,
+    Buggify, FolderError, FolderLock, History, Instant, Listener, MemoryHistory, Net, RealDisk,
+    RealNet, Scope, SledHistory, World,
 };
 use tokio::runtime::{Builder, Runtime};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, RuntimeKind};
+use crate::{
+    config::{Config, RuntimeKind},
+    http::{connection::Connections, front::Front, server::Server},
+    metrics::Metrics,
+};
 
 /// The program's version, as peers and clients see it.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -191,20 +197,45 @@ pub async fn run_in(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<ExitReason, RunError> {
+    run_observed(world, listeners, config, StorageOptions::default(), |_consensus| {}, shutdown)
+        .await
+}
+
+/// Runs a node as [`run_in`] does, with log sizes of the caller's choice, and hands its consensus
+/// to `observe` when it has started: for simulations, which look at a node from outside.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_observed(
+    world: World,
+    listeners: Listeners,
+    config: Config,
+    storage: StorageOptions,
+    observe: impl FnOnce(&Consensus),
+    shutdown: impl Future<Output = ()>,
+) -> Result<ExitReason, RunError> {
+    let started = Instant::now();
     let Listeners { client, peer } = listeners;
     let client_addr = bound(client.as_ref(), &config.client_addr);
     let peer_addr = bound(peer.as_ref(), &config.peer_addr);
-    let options = consensus_options(&config, &client_addr, &peer_addr);
+    let options = consensus_options(&config, &client_addr, &peer_addr, storage);
     let mut shutdown = pin!(shutdown);
     let consensus = tokio::select! {
         biased;
         () = shutdown.as_mut() => return Ok(ExitReason::Requested),
         started = Consensus::start(options, world.clone(), peer) => started?,
     };
+    observe(&consensus);
+    let door = Door::open(consensus.clone(), &world, Limits::default());
+    let connections = Arc::new(Connections::default());
+    let metrics = Metrics::new(door.clone(), Arc::clone(&connections), started);
+    let front = Arc::new(Front::new(door, metrics));
+    let server = Server::start(client, front, connections);
+    let status = consensus.status();
     info!(
         name = config.name,
-        node_id = consensus.status().node_id,
-        cluster_id = consensus.status().cluster_id,
+        node_id = status.node_id,
+        cluster_id = status.cluster_id,
         %client_addr,
         %peer_addr,
         data_dir = %config.data_dir.display(),
@@ -212,8 +243,13 @@ pub async fn run_in(
         "the node has started"
     );
     let reason = until_the_end(&consensus, shutdown).await;
+    info!(?reason, "the node is stopping");
+    let unfinished = server.stop(DRAIN_MAX).await;
+    if unfinished > 0 {
+        warn!(unfinished, "requests were left unfinished after the time to finish them");
+    }
     consensus.shutdown().await;
-    info!(?reason, "the node has stopped");
+    info!("the node has stopped");
     Ok(reason)
 }
 
@@ -225,10 +261,14 @@ async fn until_the_end(
 ) -> ExitReason {
     let mut failure = consensus.storage_failure();
     let failed = async {
-        match failure.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
-            // Consensus is gone without a failure: only a request ends the node.
-            Err(_closed) => std::future::pending().await,
+        loop {
+            let why = failure.borrow_and_update().clone();
+            match why {
+                Some(why) => return why,
+                // When consensus is gone without a failure, only a request ends the node.
+                None if failure.changed().await.is_err() => std::future::pending().await,
+                None => {}
+            }
         }
     };
     let why = tokio::select! {
@@ -246,6 +286,7 @@ fn consensus_options(
     config: &Config,
     client_addr: &str,
     peer_addr: &str,
+    storage: StorageOptions,
 ) -> mainstay_consensus::Options {
     let or_bound = |said: &str, bound: &str| {
         if said.is_empty() { bound.to_owned() } else { said.to_owned() }
@@ -264,6 +305,7 @@ fn consensus_options(
         version: VERSION.to_owned(),
         birth: config.birth.clone(),
         settings: config.settings(),
+        storage,
     }
 }
 

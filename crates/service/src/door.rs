@@ -20,11 +20,11 @@ use crate::{
     audit::Audit,
     authorization::{Access, authorize},
     caller::{Caller, Consistency, Freshness, Read, Written},
-    error::DoorError,
+    error::{DoorError, SnapshotError},
     gate::{OpenGate, WriteGate},
     keep_alive::KeepAlives,
-    read_txn::{is_read_only, read_txn},
-    reads, validation,
+    reads,
+    validation::check_range,
     watch::{CancelReason, Watch, WatchRequest},
     watch_hub::{ChangeSource, WatchHub},
     writes::Writes,
@@ -106,6 +106,7 @@ impl Door {
         delete: Delete,
     ) -> Result<Written<DeleteOutcome>, DoorError> {
         self.allow(&caller, "delete", |principal| authorize_delete(principal, &delete))?;
+        self.store(|store| check_range(&delete.range, store.settings()))?;
         let written = self.0.writes.write("delete", caller, Command::Delete(delete)).await?;
         Ok(written.map(|outcome| match outcome {
             Outcome::Deleted(outcome) => outcome,
@@ -119,8 +120,14 @@ impl Door {
     /// As [`Door::put`] and [`Door::range`].
     pub async fn txn(&self, caller: Caller, txn: Txn) -> Result<TxnAnswer, DoorError> {
         self.allow(&caller, "txn", |principal| authorize_txn(principal, &txn))?;
-        if is_read_only(&txn) && caller.origin == Origin::Unnumbered {
-            return self.read_only_txn(&caller, txn).await;
+        if txn.is_read_only() && caller.origin == Origin::Unnumbered {
+            let read = self.read(&caller, |store| store.read(&txn)).await?;
+            return Ok(TxnAnswer {
+                outcome: read.answer?,
+                revision: read.revision,
+                repeated: false,
+                freshness: read.freshness,
+            });
         }
         let written = self.0.writes.write("txn", caller, Command::Txn(txn)).await?;
         let (revision, repeated) = (written.revision, written.repeated);
@@ -129,16 +136,6 @@ impl Door {
             other => wrong_kind(&other),
         };
         Ok(TxnAnswer { outcome, revision, repeated, freshness: Freshness::Linearizable })
-    }
-
-    async fn read_only_txn(&self, caller: &Caller, txn: Txn) -> Result<TxnAnswer, DoorError> {
-        let command = Command::Txn(txn);
-        self.store(|store| validation::check(&command, store.settings()))?;
-        let Command::Txn(txn) = command else { unreachable!("it was made a transaction above") };
-        let _place = self.0.admission.read()?;
-        let freshness = self.catch_up(caller).await?;
-        let (outcome, revision) = read_txn(self.consensus(), &self.0.admission, &txn).await?;
-        Ok(TxnAnswer { outcome, revision, repeated: false, freshness })
     }
 
     /// Forgets versions that are not the newest of their key at `revision`; answers with the
@@ -264,9 +261,9 @@ impl Door {
     /// Has this node take a snapshot now; answers with the last log index in it.
     ///
     /// # Errors
-    /// [`DoorError::NotTaken`].
-    pub async fn snapshot(&self, caller: &Caller) -> Result<u64, DoorError> {
-        self.allow(caller, "snapshot", |principal| authorize(principal, Access::Snapshot))?;
+    /// [`SnapshotError`]; nothing is lost, the log is kept until a snapshot succeeds.
+    pub async fn snapshot(&self, caller: &Caller) -> Result<u64, SnapshotError> {
+        authorize(&caller.principal, Access::Snapshot)?;
         Ok(self.consensus().take_snapshot().await?)
     }
 
@@ -285,7 +282,7 @@ impl Door {
         let query = RangeQuery { revision, ..RangeQuery::new(range) };
         let read = self
             .read(caller, |store| {
-                validation::check_range(&query.range, store.settings())?;
+                check_range(&query.range, store.settings())?;
                 Ok::<_, DoorError>(store.range(&query)?)
             })
             .await?;
@@ -306,7 +303,7 @@ impl Door {
         query: &RangeQuery,
     ) -> Result<Read<RangeAnswer>, DoorError> {
         self.allow(caller, "range", |principal| authorize(principal, Access::Read(&query.range)))?;
-        self.store(|store| validation::check_range(&query.range, store.settings()))?;
+        self.store(|store| check_range(&query.range, store.settings()))?;
         let _place = self.0.admission.read()?;
         let freshness = self.catch_up(caller).await?;
         let (answer, revision) = reads::range(self.consensus(), &self.0.admission, query).await?;
@@ -327,7 +324,7 @@ impl Door {
             authorize(principal, Access::Watch(&request.range))
         })?;
         let revision = self.store(|store| {
-            validation::check_range(&request.range, store.settings()).map(|()| store.revision())
+            check_range(&request.range, store.settings()).map(|()| store.revision())
         })?;
         if request.from_revision == 0 {
             request.from_revision = revision + 1;

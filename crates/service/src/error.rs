@@ -55,6 +55,17 @@ pub enum DoorError {
     ReadTimeout,
 }
 
+/// A snapshot that was not taken. The log is kept until one succeeds.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The disk failed, or the node is not in a cluster.
+    #[error("no snapshot was taken")]
+    Disk(#[from] std::io::Error),
+}
+
 impl DoorError {
     /// There is too much `what`; come back soon.
     pub(crate) const fn overloaded(what: &'static str) -> Self {

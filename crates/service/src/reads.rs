@@ -1,8 +1,10 @@
-//! Reads of this node's store that never hold it for long.
+//! Reads of this node's store that do not hold it for long.
 //!
 //! Applying waits while the store is read, so a large range is read in slices, all at the
 //! revision that the first one fixed, with other tasks in between. If that revision is compacted
 //! meanwhile, a read of the present starts again; a read of the past is answered as compacted.
+//! Only ranges in the order of keys can be cut like that; sorted and filtered ones, which etcd's
+//! lock recipes ask of a few keys, are read at once.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mainstay_consensus::Consensus;
@@ -16,13 +18,13 @@ use crate::{
 };
 
 /// Keys read at a time.
-const SLICE_KEYS: u64 = 512;
+const SLICE_KEYS: u64 = 4_096;
 
 /// How often a read of the present starts again after a compaction overtook it.
 const RESTARTS_MAX: u32 = 3;
 
-/// This node's store, as far as reads need it; a test may hold one without consensus.
-pub(crate) trait Replica {
+/// This node's store, as far as reads need it; a test holds one without consensus.
+pub(crate) trait Replica: Sync {
     /// Runs `read` on the store.
     fn read<T>(&self, read: impl FnOnce(&Store) -> T) -> T;
 }
@@ -41,112 +43,74 @@ pub(crate) async fn range(
 ) -> Result<(RangeAnswer, u64), DoorError> {
     let mut restarts = 0;
     loop {
-        let revision = replica.read(Store::revision);
-        let pinned = if query.revision == 0 { revision } else { query.revision };
         let mut room = admission.answer();
-        let answered = range_at(replica, &mut room, query, pinned).await;
+        let answered = if can_be_sliced(query) {
+            in_slices(replica, &mut room, query).await
+        } else {
+            at_once(replica, &mut room, query)
+        };
         match answered {
             Err(DoorError::Query(QueryError::Compacted { .. }))
                 if query.revision == 0 && restarts < RESTARTS_MAX =>
             {
                 restarts += 1;
             }
-            answered => return answered.map(|answer| (answer, revision)),
+            answered => return answered,
         }
     }
 }
 
-/// Answers `query` as of revision `pinned`, slice by slice.
-pub(crate) async fn range_at(
+fn at_once(
     replica: &impl Replica,
     room: &mut AnswerRoom<'_>,
     query: &RangeQuery,
-    pinned: u64,
-) -> Result<RangeAnswer, DoorError> {
-    if query.count_only || matches!(query.range.end, RangeEnd::Single) {
-        let query = RangeQuery { revision: pinned, ..query.clone() };
-        let answer = replica.read(|store| store.range(&query))?;
-        room.grow(pairs_bytes(&answer.pairs))?;
-        return Ok(answer);
-    }
-    let wanted = if cuts_before_sorting(query) { query.limit } else { 0 };
-    let mut answer = gather(replica, room, query, pinned, wanted).await?;
-    sort(&mut answer.pairs, query);
-    if wanted == 0 && query.limit > 0 && answer.pairs.len() as u64 > query.limit {
-        answer.pairs.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
-        answer.more = true;
-    }
-    Ok(answer)
+) -> Result<(RangeAnswer, u64), DoorError> {
+    let (answer, revision) = replica.read(|store| (store.range(query), store.revision()));
+    let answer = answer?;
+    room.grow(pairs_bytes(&answer.pairs))?;
+    Ok((answer, revision))
 }
 
-/// Reads the pairs of `query` in key order, at most `wanted` of them (0 is all).
-async fn gather(
+async fn in_slices(
     replica: &impl Replica,
     room: &mut AnswerRoom<'_>,
     query: &RangeQuery,
-    pinned: u64,
-    wanted: u64,
-) -> Result<RangeAnswer, DoorError> {
-    let mut slice = RangeQuery {
-        revision: pinned,
-        order: SortOrder::None,
-        target: SortTarget::Key,
-        ..query.clone()
-    };
-    let mut whole: Option<RangeAnswer> = None;
+) -> Result<(RangeAnswer, u64), DoorError> {
+    let limit_of = |left: u64| if query.limit == 0 { SLICE_KEYS } else { SLICE_KEYS.min(left) };
+    let mut slice = RangeQuery { limit: limit_of(query.limit), ..query.clone() };
+    let (mut whole, revision) = at_once(replica, room, &slice)?;
+    if slice.revision == 0 {
+        slice.revision = revision;
+    }
     loop {
-        let got = whole.as_ref().map_or(0, |whole| whole.pairs.len() as u64);
-        slice.limit = if wanted == 0 { SLICE_KEYS } else { SLICE_KEYS.min(wanted - got) };
-        let answer = replica.read(|store| store.range(&slice))?;
-        room.grow(pairs_bytes(&answer.pairs))?;
-        let last_key = answer.pairs.last().map(|pair| pair.key.clone());
-        let more = answer.more;
-        let whole = match &mut whole {
-            Some(whole) => {
-                whole.pairs.extend(answer.pairs);
-                whole.more = more;
-                whole
-            }
-            // The first slice counts the whole range.
-            None => whole.insert(answer),
+        let got = whole.pairs.len() as u64;
+        let enough = query.limit > 0 && got >= query.limit;
+        let Some(last) = whole.pairs.last().filter(|_last| whole.more && !enough) else {
+            return Ok((whole, revision));
         };
-        let enough = wanted > 0 && whole.pairs.len() as u64 >= wanted;
-        match last_key {
-            Some(key) if more && !enough => slice.range.start = key_after(&key),
-            _ => return Ok(std::mem::take(whole)),
-        }
         tokio::task::yield_now().await;
+        slice.range.start = key_after(&last.key);
+        slice.limit = limit_of(query.limit.saturating_sub(got));
+        let (next, _revision) = at_once(replica, room, &slice)?;
+        // The first slice counted the whole range.
+        whole.pairs.extend(next.pairs);
+        whole.more = next.more;
     }
 }
 
-/// Whether the limit is applied before the answer is sorted, as etcd does it.
-const fn cuts_before_sorting(query: &RangeQuery) -> bool {
-    let filtered = query.min_mod_revision > 0
-        || query.max_mod_revision > 0
-        || query.min_create_revision > 0
-        || query.max_create_revision > 0;
-    match query.order {
-        SortOrder::None => matches!(query.target, SortTarget::Key) || !filtered,
-        SortOrder::Ascend => matches!(query.target, SortTarget::Key),
-        SortOrder::Descend => false,
-    }
-}
-
-fn sort(pairs: &mut [KeyValue], query: &RangeQuery) {
-    if matches!((query.target, query.order), (SortTarget::Key, SortOrder::None | SortOrder::Ascend))
-    {
-        return;
-    }
-    pairs.sort_by(|left, right| {
-        let order = match query.target {
-            SortTarget::Key => left.key.cmp(&right.key),
-            SortTarget::Version => left.version.cmp(&right.version),
-            SortTarget::CreateRevision => left.create_revision.cmp(&right.create_revision),
-            SortTarget::ModRevision => left.mod_revision.cmp(&right.mod_revision),
-            SortTarget::Value => left.value.cmp(&right.value),
-        };
-        if query.order == SortOrder::Descend { order.reverse() } else { order }
-    });
+/// Whether the range is wide, in the order of its keys, and nothing of it is left out.
+fn can_be_sliced(query: &RangeQuery) -> bool {
+    let filters = [
+        query.min_mod_revision,
+        query.max_mod_revision,
+        query.min_create_revision,
+        query.max_create_revision,
+    ];
+    query.range.end != RangeEnd::Single
+        && !query.count_only
+        && query.target == SortTarget::Key
+        && query.order != SortOrder::Descend
+        && filters == [0; 4]
 }
 
 /// The smallest key after `key`.
@@ -157,6 +121,6 @@ fn key_after(key: &[u8]) -> Bytes {
     next.freeze()
 }
 
-fn pairs_bytes(pairs: &[KeyValue]) -> usize {
+pub(crate) fn pairs_bytes(pairs: &[KeyValue]) -> usize {
     pairs.iter().map(|pair| size_of::<KeyValue>() + pair.key.len() + pair.value.len()).sum()
 }

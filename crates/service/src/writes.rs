@@ -12,7 +12,6 @@ use crate::{
     caller::{Caller, Written},
     error::DoorError,
     gate::WriteGate,
-    validation,
 };
 
 /// What writes need; shared by the door and its batching tasks.
@@ -48,7 +47,7 @@ impl Writes {
         deadline: mainstay_world::Instant,
     ) -> Result<Written<Outcome>, DoorError> {
         // Bad input must not cost a log entry; `apply` checks again, by the settings at its place.
-        self.consensus.read(|store| validation::check(&proposal.command, store.settings()))?;
+        self.consensus.read(|store| proposal.command.check(store.settings()))?;
         let _room = self.admission.write(command_bytes(&proposal.command))?;
         self.gate.may_propose()?;
         let applied = self.consensus.propose(proposal, deadline).await?;

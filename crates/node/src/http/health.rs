@@ -1,0 +1,260 @@
+//! Health, readiness, liveness and version: what probes and people look at.
+//!
+//! *Live* means that the process turns; it never needs a quorum, so no supervisor kills a node
+//! for what other nodes do. *Ready* means that the node may take traffic. *Health* tells what can
+//! be served: everything, reads only, or nothing.
+
+use bytes::Bytes;
+use http::StatusCode;
+use mainstay_consensus::{ReadOnlyReason, Role, Status};
+
+use crate::{
+    http::{
+        answer,
+        front::{Answered, Asked, Front, SharedFront},
+        json::Document,
+        query::Query,
+    },
+    life::VERSION,
+};
+
+/// The etcd version whose API and metrics this node follows.
+const ETCD_VERSION: &str = "3.6.0";
+
+/// Most checks that a probe may leave out.
+const CHECK_COUNT: usize = 6;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+    /// Whether the node can take traffic without it.
+    needed_to_be_ready: bool,
+    /// Whether writes can succeed without it.
+    needed_to_write: bool,
+}
+
+/// What a node can serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Health {
+    checks: Vec<Check>,
+    serves: bool,
+}
+
+impl Health {
+    fn look(front: &Front) -> Self {
+        let space = front.door.store(mainstay_kv::Store::space);
+        Self::judge(&front.door.consensus().status(), space.full, front.is_stopping())
+    }
+
+    fn judge(status: &Status, quota_reached: bool, stopping: bool) -> Self {
+        let check = |name, ok: bool, detail: &str, needed_to_be_ready, needed_to_write| Check {
+            name,
+            ok,
+            detail: if ok { String::new() } else { detail.to_owned() },
+            needed_to_be_ready,
+            needed_to_write,
+        };
+        let member = status.role != Role::Outsider && status.cluster_id != 0;
+        let trouble = status.trouble.as_deref().unwrap_or("this node is not in a cluster yet");
+        let is = |reason| status.read_only == Some(reason);
+        let quorum = status.leader.is_some() && !is(ReadOnlyReason::NoQuorum);
+        let checks: [Check; CHECK_COUNT] = [
+            check("member", member, trouble, true, true),
+            check("leader", quorum, "there is no leader with a quorum", true, true),
+            check(
+                "storage",
+                !is(ReadOnlyReason::StorageFailed),
+                "the disk failed; the node serves what it has in memory and must be restarted",
+                true,
+                true,
+            ),
+            check(
+                "disk",
+                !is(ReadOnlyReason::DiskReserve),
+                "the disk is nearly full: its reserve is in use",
+                false,
+                true,
+            ),
+            check(
+                "quota",
+                !quota_reached && !is(ReadOnlyReason::Quota),
+                "the store is at its quota; delete or compact to make room",
+                false,
+                true,
+            ),
+            check("running", !stopping, "this node is shutting down", true, true),
+        ];
+        Self { checks: checks.into(), serves: member && !stopping }
+    }
+
+    /// Passes over the checks of these names.
+    fn without(mut self, names: &[&str]) -> Self {
+        self.checks.retain(|check| !names.contains(&check.name));
+        self
+    }
+
+    /// Why the node may not take traffic; empty if it may.
+    fn not_ready(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| !check.ok && check.needed_to_be_ready)
+    }
+
+    fn can_write(&self) -> bool {
+        self.checks.iter().all(|check| check.ok || !check.needed_to_write)
+    }
+
+    const fn status_code(&self) -> StatusCode {
+        if self.serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    }
+
+    fn document(&self) -> Document {
+        let status = match (self.serves, self.checks.iter().all(|check| check.ok)) {
+            (false, _) => "unhealthy",
+            (true, false) => "degraded",
+            (true, true) => "healthy",
+        };
+        let reason = self.checks.iter().find(|check| !check.ok).map_or("", |check| &check.detail);
+        let mut document = Document::with_capacity(512);
+        document.text("{\"status\":\"").text(status).text("\",\"health\":\"");
+        document.text(if self.can_write() { "true" } else { "false" });
+        document.text("\",\"reason\":").string(reason).text(",\"checks\":");
+        document.list(&self.checks, |document, check| {
+            document.text("{\"name\":\"").text(check.name).text("\",").flag("ok", check.ok);
+            document.text(",\"detail\":").string(&check.detail).text("}");
+        });
+        document.text("}");
+        document
+    }
+}
+
+/// `GET /health`.
+pub(crate) async fn health(front: SharedFront, request: Asked) -> Answered {
+    let query = Query::parse(request.uri().query(), &["exclude"])?;
+    let health = Health::look(&front).without(&excluded(&query));
+    let mut response = answer::json(front.stamp.now(), health.document());
+    *response.status_mut() = health.status_code();
+    Ok(response)
+}
+
+/// `GET /health/live`, `GET /livez`.
+pub(crate) async fn live(front: SharedFront, request: Asked) -> Answered {
+    Query::parse(request.uri().query(), &["verbose", "exclude"])?;
+    Ok(answer::bytes(front.stamp.now(), "text/plain", Bytes::from_static(b"ok\n")))
+}
+
+/// `GET /health/ready`, `GET /readyz`.
+pub(crate) async fn ready(front: SharedFront, request: Asked) -> Answered {
+    let query = Query::parse(request.uri().query(), &["verbose", "exclude"])?;
+    let verbose = query.flag("verbose")?;
+    let health = Health::look(&front).without(&excluded(&query));
+    let ready = health.not_ready().next().is_none();
+    let mut text = String::new();
+    for check in health.checks.iter().filter(|check| check.needed_to_be_ready) {
+        match check {
+            Check { ok: false, name, detail, .. } => {
+                text.push_str(&format!("[-]{name} failed: {detail}\n"));
+            }
+            Check { ok: true, name, .. } if verbose => text.push_str(&format!("[+]{name} ok\n")),
+            Check { .. } => {}
+        }
+    }
+    text.push_str(if ready { "ok\n" } else { "not ready\n" });
+    let mut response = answer::bytes(front.stamp.now(), "text/plain", Bytes::from(text));
+    if !ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Ok(response)
+}
+
+/// `GET /version`.
+pub(crate) async fn version(front: SharedFront, request: Asked) -> Answered {
+    Query::parse(request.uri().query(), &[])?;
+    let mut document = Document::with_capacity(128);
+    document.text(&format!(
+        "{{\"mainstay\":\"{VERSION}\",\"etcdserver\":\"{ETCD_VERSION}\",\
+         \"etcdcluster\":\"{ETCD_VERSION}\",\"storage\":\"{ETCD_VERSION}\"}}"
+    ));
+    Ok(answer::json(front.stamp.now(), document))
+}
+
+/// The checks that a probe leaves out, separated by commas.
+fn excluded<'a>(query: &Query<'a>) -> Vec<&'a str> {
+    query.text("exclude").map(|names| names.split(',').collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn status() -> Status {
+        Status {
+            cluster_id: 1,
+            epoch: 1,
+            node_id: 1,
+            role: Role::Leader,
+            term: 2,
+            leader: Some(1),
+            members: Arc::default(),
+            last_log_index: 1,
+            committed_index: 1,
+            applied_index: 1,
+            snapshot_index: 0,
+            failures_tolerated: 1,
+            read_only: None,
+            leader_changes: 1,
+            trouble: None,
+        }
+    }
+
+    /// (status code, status, health, ready) of a node.
+    fn verdict(
+        status: &Status,
+        quota_reached: bool,
+        stopping: bool,
+    ) -> (u16, String, String, bool) {
+        let health = Health::judge(status, quota_reached, stopping);
+        let document: serde_json::Value =
+            serde_json::from_slice(&health.document().finish()).expect("is JSON");
+        let text = |name: &str| document[name].as_str().expect("is a string").to_owned();
+        let ready = health.not_ready().next().is_none();
+        (health.status_code().as_u16(), text("status"), text("health"), ready)
+    }
+
+    fn wanted(code: u16, status: &str, health: &str, ready: bool) -> (u16, String, String, bool) {
+        (code, status.to_owned(), health.to_owned(), ready)
+    }
+
+    #[test]
+    fn a_node_says_what_it_can_serve() {
+        let read_only = |reason| Status { read_only: Some(reason), ..status() };
+        assert_eq!(verdict(&status(), false, false), wanted(200, "healthy", "true", true));
+        assert_eq!(verdict(&status(), true, false), wanted(200, "degraded", "false", true));
+        assert_eq!(
+            verdict(&read_only(ReadOnlyReason::DiskReserve), false, false),
+            wanted(200, "degraded", "false", true)
+        );
+        assert_eq!(
+            verdict(&read_only(ReadOnlyReason::NoQuorum), false, false),
+            wanted(200, "degraded", "false", false)
+        );
+        assert_eq!(
+            verdict(&read_only(ReadOnlyReason::StorageFailed), false, false),
+            wanted(200, "degraded", "false", false)
+        );
+        let leaderless = Status { leader: None, role: Role::Follower, ..status() };
+        assert_eq!(verdict(&leaderless, false, false), wanted(200, "degraded", "false", false));
+        let outsider = Status { cluster_id: 0, role: Role::Outsider, ..leaderless };
+        assert_eq!(verdict(&outsider, false, false), wanted(503, "unhealthy", "false", false));
+        assert_eq!(verdict(&status(), false, true), wanted(503, "unhealthy", "false", false));
+    }
+
+    #[test]
+    fn a_probe_can_leave_checks_out() {
+        let health = Health::judge(&Status { leader: None, ..status() }, true, false);
+        let health = health.without(&["leader", "quota"]);
+        assert!(health.can_write() && health.not_ready().next().is_none());
+    }
+}

@@ -1,0 +1,193 @@
+//! The one accept loop: connections in, requests to the front, and an orderly end.
+//!
+//! HTTP/1.1 and HTTP/2 are told apart by what the client says first. hyper writes no date header:
+//! it would read the OS clock. Everything hyper starts goes through `world`.
+
+use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use http::{Request, Version};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{rt::TokioIo, server::conn::auto};
+use mainstay_world::{Listener, Stream};
+use tokio::{io::AsyncWriteExt as _, sync::watch};
+use tracing::{debug, warn};
+
+use crate::http::{
+    connection::{Connections, OpenConnection, WatchedStream},
+    front::Front,
+    router::router,
+};
+
+/// Connections open at a time: ten thousand watchers and as many others.
+const CONNECTIONS_MAX: usize = 20_000;
+
+/// Largest head of a request, and a connection's read buffer.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Requests at a time on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 1_000;
+
+/// The pause after a connection could not be accepted, as when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection that is refused has to take the reason.
+const REFUSAL_MAX: Duration = Duration::from_millis(100);
+
+/// What a connection beyond the limit is told.
+const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/problem+json\r\nconnection: close\r\nretry-after: 1\r\n\
+    content-length: 184\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Too much is going on\",\"status\":503,\
+    \"detail\":\"this node has as many connections as it takes\",\"code\":\"overloaded\",\
+    \"took_effect\":\"no\",\"retry_after_ms\":1000}";
+
+/// A running front.
+pub(crate) struct Server {
+    shared: Arc<Shared>,
+    closing: watch::Sender<bool>,
+}
+
+struct Shared {
+    front: Arc<Front>,
+    router: Router,
+    connections: Arc<Connections>,
+    builder: auto::Builder<WorldExecutor>,
+}
+
+impl Server {
+    /// Serves `listener` until it is stopped.
+    pub(crate) fn start(
+        listener: Box<dyn Listener>,
+        front: Arc<Front>,
+        connections: Arc<Connections>,
+    ) -> Self {
+        let router = router(&front);
+        let shared = Arc::new(Shared { front, router, connections, builder: builder() });
+        let (closing, closed) = watch::channel(false);
+        mainstay_world::spawn(accept(Arc::clone(&shared), listener, closed));
+        Self { shared, closing }
+    }
+
+    /// Refuses new work, finishes what runs and closes all connections, in at most `within`;
+    /// answers how many requests were left unfinished.
+    pub(crate) async fn stop(&self, within: Duration) -> usize {
+        let stopped = async {
+            self.shared.front.stop().await;
+            self.closing.send_replace(true);
+            self.shared.connections.closed().await;
+        };
+        let _in_time = mainstay_world::timeout(within, stopped).await;
+        self.closing.send_replace(true);
+        self.shared.front.running()
+    }
+}
+
+fn builder() -> auto::Builder<WorldExecutor> {
+    let mut builder = auto::Builder::new(WorldExecutor);
+    builder.http1().auto_date_header(false).max_buf_size(BUFFER_BYTES_MAX).pipeline_flush(true);
+    builder
+        .http2()
+        .auto_date_header(false)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(BUFFER_BYTES_MAX).unwrap_or(u32::MAX));
+    builder
+}
+
+async fn accept(
+    shared: Arc<Shared>,
+    mut listener: Box<dyn Listener>,
+    mut closed: watch::Receiver<bool>,
+) {
+    let connections = Arc::clone(&shared.connections);
+    let mut looking_after = pin!(connections.look_after());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _closing = closed.wait_for(|closing| *closing) => return,
+            () = &mut looking_after => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _peer)) => match shared.connections.open(CONNECTIONS_MAX) {
+                Some(open) => {
+                    let serving = serve(Arc::clone(&shared), stream, open, closed.clone());
+                    mainstay_world::spawn(serving);
+                }
+                None => refuse(stream).await,
+            },
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                mainstay_world::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Tells a connection beyond the limit to come back.
+async fn refuse(mut stream: Stream) {
+    warn!(limit = CONNECTIONS_MAX, "a connection was refused: there are too many");
+    let _told = mainstay_world::timeout(REFUSAL_MAX, stream.write_all(TOO_MANY_CONNECTIONS)).await;
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    stream: Stream,
+    open: OpenConnection,
+    mut closed: watch::Receiver<bool>,
+) {
+    let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(&open.state)));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (shared, state) = (Arc::clone(&shared), Arc::clone(&open.state));
+        async move {
+            let _answering = state.answer(request.version() == Version::HTTP_2);
+            Ok::<_, Infallible>(shared.front.answer(&shared.router, request).await)
+        }
+    });
+    let mut connection = pin!(shared.builder.serve_connection(stream, service));
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    debug!(error, "a connection broke off");
+                }
+                return;
+            }
+            () = open.state.ended() => return,
+            _closing = closed.wait_for(|closing| *closing), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Starts what hyper wants to run beside a connection (HTTP/2 streams) in the node's scope.
+#[derive(Debug, Clone, Copy)]
+struct WorldExecutor;
+
+impl<F> hyper::rt::Executor<F> for WorldExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        mainstay_world::spawn(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_of_a_connection_is_a_whole_answer() {
+        let text = std::str::from_utf8(TOO_MANY_CONNECTIONS).expect("is text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("has a head and a body");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        let document: serde_json::Value = serde_json::from_str(body).expect("is JSON");
+        assert_eq!(document["code"], "overloaded");
+    }
+}

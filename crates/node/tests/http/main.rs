@@ -1,0 +1,11 @@
+//! The HTTP API of a real node: one member, a real disk, real sockets on loopback.
+
+mod bad_input;
+mod harness;
+mod health;
+mod keys;
+mod leases;
+mod life;
+mod listing;
+mod txn;
+mod watches;
