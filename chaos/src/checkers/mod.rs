@@ -7,9 +7,12 @@
 //! planted in its input: a checker that never saw one proves nothing.
 //!
 //! They know the rules of the store and of Raft, and nothing of how the node keeps them.
-
 pub mod linearizability;
 mod observation;
+pub mod revisions;
+#[cfg(test)]
+mod story;
+mod writes;
 
 use std::fmt;
 
@@ -127,6 +130,8 @@ rules! {
     LostWrite => "lost-write",
     /// After the last fault, the cluster works again within the bound.
     Liveness => "liveness",
+    /// A node never panics.
+    NodePanicked => "node-panicked",
     /// After a fault, a write is acknowledged within the bound.
     RecoveryTime => "recovery-time",
 }

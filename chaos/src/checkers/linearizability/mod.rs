@@ -197,221 +197,147 @@ fn interval<'a>(
 mod tests {
     use super::*;
 
+    use crate::checkers::story::{
+        self, Told, bytes, compared, created, delete, deleted, found, get, keyed, leased, nothing,
+        overwritten, put, refused, repeated, swap,
+    };
+
     const STEPS_MAX: u64 = 100_000;
 
-    fn bytes(text: &str) -> Bytes {
-        Bytes::copy_from_slice(text.as_bytes())
+    fn verdict(calls: Vec<Told>) -> Linearizability {
+        check(&story::history(calls), &BTreeMap::from([(7, 1_000)]), STEPS_MAX)
     }
 
-    fn put(value: &str) -> Call {
-        Call::Put { key: bytes("k"), value: bytes(value), lease: 0, origin: Origin::Unnumbered }
-    }
-
-    fn leased(value: &str) -> Call {
-        Call::Put { key: bytes("k"), value: bytes(value), lease: 7, origin: Origin::Unnumbered }
-    }
-
-    fn keyed(value: &str, key: &str) -> Call {
-        Call::Put {
-            key: bytes("k"),
-            value: bytes(value),
-            lease: 0,
-            origin: Origin::Key(bytes(key)),
-        }
-    }
-
-    fn get() -> Call {
-        Call::Get { key: bytes("k"), consistency: Consistency::Linearizable }
-    }
-
-    fn swap(expected: Expected, value: &str) -> Call {
-        Call::CompareAndSet {
-            key: bytes("k"),
-            expected,
-            value: bytes(value),
-            lease: 0,
-            origin: Origin::Unnumbered,
-        }
-    }
-
-    fn delete() -> Call {
-        Call::Delete { key: bytes("k"), origin: Origin::Unnumbered }
-    }
-
-    fn wrote(revision: u64, created: bool) -> Outcome {
-        Outcome::Ok { revision, repeated: false, answer: Answer::Put { created } }
-    }
-
-    fn repeated(revision: u64, created: bool) -> Outcome {
-        Outcome::Ok { revision, repeated: true, answer: Answer::Put { created } }
-    }
-
-    fn compared(revision: u64, succeeded: bool) -> Outcome {
-        Outcome::Ok { revision, repeated: false, answer: Answer::Compared { succeeded } }
-    }
-
-    fn deleted(revision: u64, deleted: bool) -> Outcome {
-        Outcome::Ok { revision, repeated: false, answer: Answer::Deleted { deleted } }
-    }
-
-    fn found(revision: u64, found: Option<(&str, u64)>) -> Outcome {
-        let found = found.map(|(value, mod_revision)| crate::history::Found {
-            value: bytes(value),
-            mod_revision,
-        });
-        Outcome::Ok { revision, repeated: false, answer: Answer::Got { found, staleness: None } }
-    }
-
-    /// Calls as (invoked, returned, call, outcome).
-    fn verdict(calls: Vec<(u64, u64, Call, Outcome)>) -> Linearizability {
-        check(&history(calls), &BTreeMap::from([(7, 1_000)]), STEPS_MAX)
-    }
-
-    fn history(calls: Vec<(u64, u64, Call, Outcome)>) -> History {
-        let operations = calls
-            .into_iter()
-            .zip(0..)
-            .map(|((invoked_us, returned_us, call, outcome), client)| Operation {
-                client,
-                node: 0,
-                invoked_us,
-                returned_us: Some(returned_us),
-                call,
-                outcome,
-            })
-            .collect();
-        History { operations, ..History::default() }
-    }
-
-    fn holds(calls: Vec<(u64, u64, Call, Outcome)>) -> bool {
-        let found = verdict(calls);
-        assert_eq!(found.keys_given_up, 0);
-        found.violations.is_empty()
+    fn holds(calls: Vec<Told>) -> bool {
+        let verdict = verdict(calls);
+        assert_eq!(verdict.keys_given_up, 0);
+        verdict.violations.is_empty()
     }
 
     #[test]
     fn calls_one_after_the_other_hold() {
         assert!(holds(vec![
-            (0, 1, get(), found(1, None)),
-            (2, 3, put("a"), wrote(2, true)),
-            (4, 5, swap(Expected::ModRevision(2), "b"), compared(3, true)),
-            (6, 7, swap(Expected::Value(bytes("a")), "c"), compared(3, false)),
-            (8, 9, get(), found(5, Some(("b", 3)))),
-            (10, 11, delete(), deleted(6, true)),
-            (12, 13, delete(), deleted(6, false)),
+            (0, 1, get("k"), nothing(1)),
+            (2, 3, put("k", "a"), created(2)),
+            (4, 5, swap("k", Expected::ModRevision(2), "b"), compared(3, true)),
+            (6, 7, swap("k", Expected::Value(bytes("a")), "c"), compared(3, false)),
+            (8, 9, get("k"), found(5, "b", 3)),
+            (10, 11, delete("k"), deleted(6, true)),
+            (12, 13, delete("k"), deleted(6, false)),
         ]));
     }
 
     #[test]
     fn a_stale_answer_to_a_linearizable_read_is_found() {
-        let found = verdict(vec![
-            (0, 1, put("a"), wrote(2, true)),
-            (2, 3, put("b"), wrote(3, false)),
-            (4, 5, get(), found(2, Some(("a", 2)))),
+        let verdict = verdict(vec![
+            (0, 1, put("k", "a"), created(2)),
+            (2, 3, put("k", "b"), overwritten(3)),
+            (4, 5, get("k"), found(2, "a", 2)),
         ]);
-        let [violation] = &found.violations[..] else { panic!("one violation: {found:?}") };
+        let [violation] = &verdict.violations[..] else { panic!("one violation: {verdict:?}") };
         assert_eq!(violation.rule, Rule::Linearizable);
         assert!(violation.what.contains("on k explains"), "{violation}");
     }
 
     #[test]
     fn concurrent_reads_may_see_either_side_of_a_write() {
-        for seen in [found(1, None), found(2, Some(("a", 2)))] {
-            assert!(holds(vec![(0, 9, put("a"), wrote(2, true)), (1, 8, get(), seen)]));
+        for seen in [nothing(1), found(2, "a", 2)] {
+            assert!(holds(vec![(0, 9, put("k", "a"), created(2)), (1, 8, get("k"), seen)]));
         }
     }
 
     #[test]
     fn two_reads_cannot_see_a_write_come_and_go() {
         assert!(!holds(vec![
-            (0, 99, put("a"), wrote(5, true)),
-            (1, 2, get(), found(5, Some(("a", 5)))),
-            (3, 4, get(), found(4, None)),
+            (0, 99, put("k", "a"), created(5)),
+            (1, 2, get("k"), found(5, "a", 5)),
+            (3, 4, get("k"), nothing(4)),
         ]));
     }
 
     #[test]
     fn a_lost_acknowledged_write_is_found() {
-        assert!(!holds(vec![(0, 1, put("a"), wrote(2, true)), (2, 3, get(), found(3, None)),]));
+        assert!(!holds(vec![(0, 1, put("k", "a"), created(2)), (2, 3, get("k"), nothing(3)),]));
     }
 
     #[test]
     fn an_unknown_write_may_have_happened_or_not_or_later() {
         assert!(holds(vec![
-            (0, 1, put("a"), Outcome::Unknown),
-            (2, 3, get(), found(1, None)),
-            (4, 5, get(), found(2, Some(("a", 2)))),
-            (6, 7, get(), found(2, Some(("a", 2)))),
+            (0, 1, put("k", "a"), Outcome::Unknown),
+            (2, 3, get("k"), nothing(1)),
+            (4, 5, get("k"), found(2, "a", 2)),
+            (6, 7, get("k"), found(2, "a", 2)),
         ]));
-        assert!(holds(vec![(0, 1, put("a"), Outcome::Unknown), (2, 3, get(), found(1, None)),]));
+        assert!(holds(
+            vec![(0, 1, put("k", "a"), Outcome::Unknown), (2, 3, get("k"), nothing(1)),]
+        ));
     }
 
     #[test]
     fn an_unknown_write_happens_once() {
         assert!(!holds(vec![
-            (0, 1, put("a"), Outcome::Unknown),
-            (2, 3, get(), found(2, Some(("a", 2)))),
-            (4, 5, delete(), deleted(3, true)),
-            (6, 7, get(), found(4, Some(("a", 4)))),
+            (0, 1, put("k", "a"), Outcome::Unknown),
+            (2, 3, get("k"), found(2, "a", 2)),
+            (4, 5, delete("k"), deleted(3, true)),
+            (6, 7, get("k"), found(4, "a", 4)),
         ]));
     }
 
     #[test]
     fn a_refused_write_must_not_show() {
-        assert!(!holds(vec![
-            (0, 1, put("a"), Outcome::Refused { code: "overloaded".to_owned() }),
-            (2, 3, get(), found(2, Some(("a", 2)))),
-        ]));
+        assert!(!holds(
+            vec![(0, 1, put("k", "a"), refused()), (2, 3, get("k"), found(2, "a", 2)),]
+        ));
     }
 
     #[test]
     fn two_swaps_of_the_same_value_cannot_both_succeed() {
         assert!(!holds(vec![
-            (0, 1, put("a"), wrote(2, true)),
-            (2, 9, swap(Expected::ModRevision(2), "b"), compared(3, true)),
-            (2, 9, swap(Expected::ModRevision(2), "c"), compared(4, true)),
+            (0, 1, put("k", "a"), created(2)),
+            (2, 9, swap("k", Expected::ModRevision(2), "b"), compared(3, true)),
+            (2, 9, swap("k", Expected::ModRevision(2), "c"), compared(4, true)),
         ]));
         assert!(!holds(vec![
-            (0, 9, swap(Expected::Absent, "b"), compared(3, true)),
-            (0, 9, swap(Expected::Absent, "c"), compared(4, true)),
+            (0, 9, swap("k", Expected::Absent, "b"), compared(3, true)),
+            (0, 9, swap("k", Expected::Absent, "c"), compared(4, true)),
         ]));
     }
 
     #[test]
     fn a_swap_may_rest_on_a_write_of_unknown_outcome() {
         assert!(holds(vec![
-            (0, 1, put("a"), Outcome::Unknown),
-            (2, 3, swap(Expected::ModRevision(2), "b"), compared(3, true)),
+            (0, 1, put("k", "a"), Outcome::Unknown),
+            (2, 3, swap("k", Expected::ModRevision(2), "b"), compared(3, true)),
         ]));
         assert!(!holds(vec![
-            (0, 1, put("a"), Outcome::Unknown),
-            (2, 3, swap(Expected::ModRevision(4), "b"), compared(3, true)),
+            (0, 1, put("k", "a"), Outcome::Unknown),
+            (2, 3, swap("k", Expected::ModRevision(4), "b"), compared(3, true)),
         ]));
     }
 
     #[test]
     fn a_repetition_answers_what_the_first_one_did() {
         assert!(holds(vec![
-            (0, 1, keyed("a", "x"), Outcome::Unknown),
-            (2, 3, put("b"), wrote(3, false)),
-            (4, 5, keyed("a", "x"), repeated(2, true)),
-            (6, 7, get(), found(3, Some(("b", 3)))),
+            (0, 1, keyed("k", "a", "x"), Outcome::Unknown),
+            (2, 3, put("k", "b"), overwritten(3)),
+            (4, 5, keyed("k", "a", "x"), repeated(2)),
+            (6, 7, get("k"), found(3, "b", 3)),
         ]));
     }
 
     #[test]
     fn a_repetition_that_happens_again_is_found() {
         assert!(!holds(vec![
-            (0, 1, keyed("a", "x"), wrote(2, true)),
-            (2, 3, put("b"), wrote(3, false)),
-            (4, 5, keyed("a", "x"), wrote(4, false)),
-            (6, 7, get(), found(4, Some(("a", 4)))),
+            (0, 1, keyed("k", "a", "x"), created(2)),
+            (2, 3, put("k", "b"), overwritten(3)),
+            (4, 5, keyed("k", "a", "x"), overwritten(4)),
+            (6, 7, get("k"), found(4, "a", 4)),
         ]));
         assert!(!holds(vec![
-            (0, 1, keyed("a", "x"), wrote(2, true)),
-            (2, 3, put("b"), wrote(3, false)),
-            (4, 5, keyed("a", "x"), Outcome::Unknown),
-            (6, 7, get(), found(4, Some(("a", 4)))),
+            (0, 1, keyed("k", "a", "x"), created(2)),
+            (2, 3, put("k", "b"), overwritten(3)),
+            (4, 5, keyed("k", "a", "x"), Outcome::Unknown),
+            (6, 7, get("k"), found(4, "a", 4)),
         ]));
     }
 
@@ -419,9 +345,9 @@ mod tests {
     fn a_key_goes_with_its_lease_and_not_before() {
         let calls = |at_us| {
             vec![
-                (0, 1, leased("a"), wrote(2, true)),
-                (at_us, at_us + 1, get(), found(3, None)),
-                (at_us + 2, at_us + 3, put("b"), wrote(4, true)),
+                (0, 1, leased("k", "a", 7), created(2)),
+                (at_us, at_us + 1, get("k"), nothing(3)),
+                (at_us + 2, at_us + 3, put("k", "b"), created(4)),
             ]
         };
         assert!(holds(calls(1_000)));
@@ -430,10 +356,10 @@ mod tests {
 
     #[test]
     fn a_search_that_takes_too_long_says_so() {
-        let calls = (0..30).map(|at| (at, at + 1, put("a"), Outcome::Unknown));
-        let calls = calls.chain([(50, 51, get(), found(9, Some(("b", 9))))]).collect();
-        let found = check(&history(calls), &BTreeMap::new(), 1_000);
-        assert_eq!((found.keys_given_up, found.keys_settled), (1, 0));
-        assert_eq!(found.violations, []);
+        let calls = (0..30).map(|at| (at, at + 1, put("k", "a"), Outcome::Unknown));
+        let calls = calls.chain([(50, 51, get("k"), found(9, "b", 9))]).collect();
+        let verdict = check(&story::history(calls), &BTreeMap::new(), 1_000);
+        assert_eq!((verdict.keys_given_up, verdict.keys_settled), (1, 0));
+        assert_eq!(verdict.violations, []);
     }
 }
