@@ -89,6 +89,9 @@ enum Mode {
     /// One client writes with attempts of 100 ms while a process is killed.
     #[value(hide = true)]
     Failover,
+    /// One client writes until one write is acknowledged.
+    #[value(hide = true)]
+    FirstWrite,
 }
 
 /// What is to be measured, complete.
@@ -144,18 +147,20 @@ pub(crate) async fn run(
     if arguments.kill_pid.is_some() != (plan.mode == Mode::Failover) {
         bail!(UsageError("--kill-pid and --mode failover need each other".to_owned()));
     }
+    match (plan.mode, arguments.kill_pid) {
+        (Mode::FirstWrite, _) => return failover::first_write(&plan).await,
+        (_, Some(pid)) => return failover::run(&plan, pid).await,
+        (_, None) => {}
+    }
     let client = cluster.client();
     // A cluster that is not there is told once, not as a million failed requests.
     let members = client.cluster().await?.value.members.len();
-    if members > plan.endpoints.len() && plan.mode != Mode::Failover {
+    if members > plan.endpoints.len() {
         let (asked, all) = (plan.endpoints.len(), members);
         note(&format!("the load goes to {asked} of {all} members; name all with --endpoints"));
     }
     if arguments.preload {
         preload::run(&plan, &client).await.context("write all keys first")?;
-    }
-    if let Some(pid) = arguments.kill_pid {
-        return failover::run(&plan, pid).await;
     }
     if plan.duration.is_zero() {
         return Ok(Exit::Done);
