@@ -82,7 +82,8 @@ pub(crate) async fn open(
 ) -> Result<(Storage, Recovered), OpenError> {
     options.assert_sound();
     let opening = Opening { log_disk, side_disk, identity, options, buggify };
-    opening.run().await
+    // On the heap, or every caller's future would be as large as all these steps.
+    Box::pin(opening.run()).await
 }
 
 impl Opening {
@@ -104,6 +105,10 @@ impl Opening {
         let covered = snapshot.as_ref().and_then(|file| file.info.last);
         let found = self.read_log(&inventory, vote, snapshot.is_some(), proven).await?;
         found.check_beginning(covered)?;
+        // The old spare goes first: on a full disk it is the room for what comes next.
+        let (unused, used): (Vec<u64>, Vec<u64>) =
+            inventory.segments.iter().partition(|id| found.is_unused(**id));
+        self.remove(unused.into_iter().map(segment_name)).await;
 
         let next_vote = inventory.votes.last().map_or(1, |newest| newest + 1);
         let (vote_file, vote) = self.renew_vote(next_vote, vote).await?;
@@ -112,10 +117,9 @@ impl Opening {
         let probe = self.open_probe(inventory.has_probe).await?;
 
         let old_votes = inventory.votes.iter().map(|number| vote_name(*number));
-        let old_segments = inventory.segments.iter().filter(|id| !log.keeps(**id));
+        let old_segments = used.into_iter().filter(|id| !log.keeps(*id));
         let old_snapshots = snapshots.into_values().map(|file| file.info.file_name.clone());
-        let replaced =
-            old_votes.chain(old_segments.map(|id| segment_name(*id))).chain(old_snapshots);
+        let replaced = old_votes.chain(old_segments.map(segment_name)).chain(old_snapshots);
         self.remove(replaced).await;
         let recovered = Recovered {
             vote: vote.vote,

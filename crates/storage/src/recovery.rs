@@ -479,6 +479,11 @@ impl FoundLog {
         }
     }
 
+    /// Whether the segment was made ahead and no frame in it counts.
+    pub(crate) fn is_unused(&self, id: u64) -> bool {
+        self.newest.as_ref().is_some_and(|newest| id > newest.segment)
+    }
+
     /// Whether the newest segment, which ends in `unsealed`, still holds frames that count.
     fn keeps(&self, newest: u64) -> bool {
         self.unsealed.base.predecessor.is_some_and(|end| end.segment == newest)

@@ -31,6 +31,8 @@ pub struct SnapshotWriter {
     end: SnapshotEnd,
     /// Bytes written since the last sync.
     unsynced: u64,
+    /// A call failed: what is in the file is not known, and it is not touched again.
+    is_broken: bool,
 }
 
 /// The file under its temporary name; gone when dropped.
@@ -72,6 +74,7 @@ impl SnapshotWriter {
             chain: chain_seed(&header),
             end: SnapshotEnd { chunks: 0, bytes: 0, synced_frame },
             unsynced: 0,
+            is_broken: false,
         };
         writer.put(Bytes::copy_from_slice(&header)).await?;
         writer.record(SnapshotRecordKind::Head, head.into()).await?;
@@ -81,8 +84,8 @@ impl SnapshotWriter {
     /// Adds a chunk.
     ///
     /// # Errors
-    /// What the disk says; the snapshot is then worth nothing and should be dropped. A full disk
-    /// shows as `StorageFull` or `QuotaExceeded`.
+    /// What the disk says; the snapshot is then worth nothing and every later call fails. A full
+    /// disk shows as `StorageFull` or `QuotaExceeded`.
     ///
     /// # Panics
     /// If the chunk is larger than [`SNAPSHOT_CHUNK_BYTES_MAX`].
@@ -96,8 +99,7 @@ impl SnapshotWriter {
         self.record(SnapshotRecordKind::Chunk, chunk).await?;
         self.file.shared.buggify.pause("storage.snapshot-chunk").await;
         if self.unsynced >= self.file.shared.options.snapshot_sync_bytes {
-            self.unsynced = 0;
-            self.file.shared.side_disk.sync_data(self.file.id).await?;
+            self.sync().await?;
         }
         Ok(())
     }
@@ -111,7 +113,7 @@ impl SnapshotWriter {
         self.put(end).await?;
         let shared = Arc::clone(&self.file.shared);
         let disk = &shared.side_disk;
-        disk.sync_data(self.file.id).await?;
+        self.sync().await?;
         shared.buggify.pause("storage.before-snapshot-rename").await;
         disk.rename(&self.file.name, &self.info.file_name).await?;
         self.file.is_renamed = true;
@@ -139,21 +141,42 @@ impl SnapshotWriter {
     }
 
     async fn record(&mut self, kind: SnapshotRecordKind, body: Bytes) -> io::Result<()> {
+        self.refuse_if_broken()?;
         let (head, chain) = record_head(kind, self.chain, &body);
         self.chain = chain;
         // Submitted in this order; the second wait finds the first call done.
-        let offset = self.info.bytes;
-        let head = self.submit(Bytes::copy_from_slice(&head), offset);
-        let body = self.submit(body, self.info.bytes);
-        body.await.and(head.await)
+        let head = self.submit(Bytes::copy_from_slice(&head));
+        let body = self.submit(body);
+        let outcome = body.await.and(head.await);
+        self.note(outcome)
     }
 
     async fn put(&mut self, bytes: Bytes) -> io::Result<()> {
-        let offset = self.info.bytes;
-        self.submit(bytes, offset).await
+        self.refuse_if_broken()?;
+        let outcome = self.submit(bytes).await;
+        self.note(outcome)
     }
 
-    fn submit(&mut self, bytes: Bytes, offset: u64) -> mainstay_world::DiskFuture<()> {
+    async fn sync(&mut self) -> io::Result<()> {
+        self.unsynced = 0;
+        let outcome = self.file.shared.side_disk.sync_data(self.file.id).await;
+        self.note(outcome)
+    }
+
+    const fn note(&mut self, outcome: io::Result<()>) -> io::Result<()> {
+        self.is_broken |= outcome.is_err();
+        outcome
+    }
+
+    fn refuse_if_broken(&self) -> io::Result<()> {
+        if self.is_broken {
+            return Err(io::Error::other("an earlier part of the snapshot was not written"));
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, bytes: Bytes) -> mainstay_world::DiskFuture<()> {
+        let offset = self.info.bytes;
         let len = bytes.len() as u64;
         self.info.bytes += len;
         self.unsynced += len;

@@ -184,7 +184,8 @@ impl Storage {
                 return vec![WriteItem::Synced(done)];
             }
             state.tail.truncate_after(last.map(|last| last.index));
-            if state.synced.is_some_and(|synced| !state.log.holds(synced)) {
+            let end = last.map(|last| last.index);
+            if state.synced.map(|synced| synced.index) > end {
                 state.synced = last;
             }
             vec![WriteItem::Truncate(last), WriteItem::Synced(done)]

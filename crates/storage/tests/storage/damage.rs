@@ -222,6 +222,31 @@ fn a_missing_batch_that_is_known_to_have_been_synced_is_refused() {
 }
 
 #[test]
+fn a_missing_batch_before_a_segment_in_use_is_refused() {
+    let (files, name, ends) = eight_batches();
+    let spare = files.keys().rfind(|name| name.starts_with("log-")).expect("is there").clone();
+    assert_ne!(name, spare, "the next segment is ready");
+    let last_at = ends[ends.len() - 2];
+    let rotten = with(&files, &name, |content| content[last_at + 50] ^= 1);
+    try_open(&rotten).expect("rot in the very last batch is taken for a torn write");
+    let gone_on = with(&rotten, &spare, |content| content[SECTOR_LEN..700].fill(0xaa));
+    let error = try_open(&gone_on).expect_err("is refused");
+    assert!(is_damaged(&error, &name));
+    let reason = error.source().expect("has a reason").to_string();
+    assert!(reason.contains("the log went on in a later segment"), "{reason}");
+}
+
+#[test]
+fn a_torn_first_batch_of_a_segment_is_cut() {
+    let (files, _name, _ends) = eight_batches();
+    let spare = files.keys().rfind(|name| name.starts_with("log-")).expect("is there").clone();
+    let torn = with(&files, &spare, |content| content[SECTOR_LEN..700].fill(0xaa));
+    let (recovered, found) = try_open(&torn).expect("opens");
+    assert_eq!(found, entries(1..=16, 1));
+    assert!(recovered.torn_tail.is_some());
+}
+
+#[test]
 fn a_torn_batch_is_cut_and_named() {
     let (files, name, ends) = eight_batches();
     let last_at = ends[ends.len() - 2];

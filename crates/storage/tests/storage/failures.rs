@@ -2,12 +2,14 @@
 
 use std::{io::ErrorKind, time::Duration};
 
-use mainstay_storage::{ReadError, SpaceState, StorageFailure, Vote};
+use mainstay_storage::{ReadError, SpaceState, StorageFailure, StorageOptions, Vote};
 use mainstay_world::{Instant, sleep};
 
 use crate::{
     faulty_disk::FaultyDisk,
-    world::{append, at, entries, entry, life, open, read_all, snapshot, submit},
+    world::{
+        OURS, append, at, entries, entry, life, open, open_as, read_all, small, snapshot, submit,
+    },
 };
 
 const VOTE: Vote = Vote { term: 2, node_id: 1, committed: false };
@@ -132,6 +134,25 @@ fn a_stalled_sync_shows_its_age_and_everything_goes_on_after_it() {
 }
 
 #[test]
+fn a_disk_that_hangs_while_it_makes_the_next_segment_is_seen_too() {
+    let disk = FaultyDisk::new(1);
+    life(async {
+        disk.folder().stall_next_sync = Some("side");
+        let (storage, _recovered) = open(&disk).await.expect("opens");
+        let waiting: Vec<_> =
+            (1..=40).map(|index| submit(&storage, vec![entry(index, 1)])).collect();
+        sleep(Duration::from_secs(3)).await;
+        let age = storage.progress().oldest_unfinished.expect("waits for a segment");
+        assert!(age >= Duration::from_secs(2));
+        disk.release();
+        for outcome in waiting {
+            outcome.await.expect("is called").expect("is durable");
+        }
+        assert_eq!(storage.progress().oldest_unfinished, None);
+    });
+}
+
+#[test]
 fn an_idle_disk_that_hangs_is_seen_by_the_probe() {
     let disk = FaultyDisk::new(1);
     life(async {
@@ -208,6 +229,27 @@ fn a_full_disk_keeps_entries_waiting_and_goes_on_by_itself() {
     life(async {
         let (storage, _recovered) = open(&disk).await.expect("opens");
         assert_eq!(read_all(&storage).await, entries(1..=100, 1));
+    });
+}
+
+#[test]
+fn a_node_that_restarts_on_a_full_disk_has_the_room_of_its_spare_segment() {
+    let disk = FaultyDisk::new(1);
+    let options =
+        || StorageOptions { first_segment_bytes: 16 * 1024, segment_bytes: 64 * 1024, ..small() };
+    life(async {
+        let (storage, _recovered) = open_as(&disk, OURS, options()).await.expect("opens");
+        append(&storage, entries(1..=4, 1)).await.expect("appends");
+        sleep(Duration::from_secs(1)).await;
+        storage.shutdown().await;
+    });
+    let used = u64::MAX - disk.folder().free_bytes();
+    disk.folder().capacity = used;
+    disk.folder().kill_process();
+    life(async {
+        let (storage, _recovered) = open_as(&disk, OURS, options()).await.expect("opens");
+        assert_eq!(read_all(&storage).await, entries(1..=4, 1));
+        append(&storage, entries(5..=5, 1)).await.expect("there is room for a little");
     });
 }
 

@@ -75,6 +75,23 @@ fn a_snapshot_given_up_leaves_nothing() {
 }
 
 #[test]
+fn a_snapshot_with_a_part_that_was_not_written_is_never_finished() {
+    let disk = FaultyDisk::new(1);
+    life(async {
+        let (storage, _recovered) = open(&disk).await.expect("opens");
+        snapshot(&storage, at(5, 1)).await.expect("writes");
+        let begun = storage.snapshot_writer(Some(at(9, 1)), Bytes::new()).await;
+        let mut writer = begun.expect("begins");
+        disk.folder().fail_write = Some(("snapshot-".to_owned(), ErrorKind::StorageFull));
+        writer.write(entry(1, 1).payload).await.expect_err("the disk is full");
+        writer.write(entry(2, 1).payload).await.expect_err("a part is missing");
+        writer.finish().await.expect_err("a part is missing");
+        assert_eq!(storage.snapshot().and_then(|info| info.last), Some(at(5, 1)));
+        assert_eq!(snapshot_files(&disk).len(), 1);
+    });
+}
+
+#[test]
 fn a_large_snapshot_is_synced_in_steps() {
     let disk = FaultyDisk::new(1);
     life(async {
