@@ -62,6 +62,14 @@ impl History {
         operation.outcome = outcome;
     }
 
+    /// The operation that was noted under `id`.
+    ///
+    /// # Panics
+    /// If it is of another history.
+    pub fn operation_mut(&mut self, id: OperationId) -> &mut Operation {
+        &mut self.operations[id.0]
+    }
+
     /// Notes a watch that is opened now, and returns its number.
     ///
     /// # Panics

@@ -17,8 +17,17 @@ compile_error!(
 );
 
 pub mod checkers;
+pub mod cluster;
 pub mod dice;
 pub mod disk;
 pub mod history;
+pub mod network;
+pub mod plants;
+pub mod record;
+pub mod run;
+pub mod saboteur;
+pub mod scenarios;
+pub mod story;
 pub mod timeline;
 pub mod trace;
+pub mod workload;

@@ -7,9 +7,12 @@
 //! planted in its input: a checker that never saw one proves nothing.
 //!
 //! They know the rules of the store and of Raft, and nothing of how the node keeps them.
+mod bounds;
+pub mod leases;
 pub mod linearizability;
 mod observation;
 pub mod revisions;
+pub mod staleness;
 #[cfg(test)]
 mod story;
 mod writes;
@@ -20,6 +23,7 @@ use serde::Serialize;
 
 use crate::timeline::Seconds;
 
+pub use self::bounds::Bounds;
 pub use self::observation::{Ballot, EntryMark, Evidence, NodeEvent, NodeState};
 
 /// Something that must never happen, and did.

@@ -1,0 +1,433 @@
+//! A cluster of real nodes in simulated time, and everything that can be done to it.
+//!
+//! One thread steps all hosts through time, one millisecond at a time; after each step the world
+//! looks at every node. Between steps a scenario does what it wants: cut links, stop processes,
+//! take the power away. Nothing in here waits for real time.
+
+mod hardship;
+mod observation;
+mod seat;
+mod task_ids;
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use mainstay_consensus::{Birth, BootstrapPeer};
+use mainstay_node::{Config, LogFormat, Profile, RuntimeKind, StorageOptions};
+use turmoil::Sim;
+
+pub use self::hardship::FaultId;
+use self::{
+    hardship::{Links, OpenFaults},
+    observation::Observation,
+    seat::Seat,
+};
+use crate::{
+    checkers::{NodeEvent, NodeState},
+    dice::Dice,
+    disk::DiskCounters,
+    record::SharedRecord,
+    timeline::{EventKind, Role},
+    trace::Trace,
+};
+
+/// The wall clock at the start of every run: 2026-01-01 in milliseconds since 1970.
+pub(crate) const EPOCH_MS: u64 = 1_767_225_600_000;
+
+const CLIENT_PORT: u16 = 2379;
+const PEER_PORT: u16 = 2380;
+
+/// The host of all clients.
+pub(crate) const CLIENTS: &str = "clients";
+
+/// What a cluster is like.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// How many nodes it has.
+    pub nodes: u32,
+    /// Its timings.
+    pub profile: Profile,
+    /// The shortest delay of a message, in milliseconds.
+    pub link_ms_min: u64,
+    /// The longest delay of a message, in milliseconds.
+    pub link_ms_max: u64,
+    /// Bytes of log kept behind a snapshot; small ones make snapshots frequent.
+    pub log_bytes_min: u64,
+    /// The bug that is planted, if any.
+    pub planted: Option<&'static str>,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            profile: Profile::Lan,
+            link_ms_min: 0,
+            link_ms_max: 2,
+            log_bytes_min: 64 * 1024 * 1024,
+            planted: None,
+        }
+    }
+}
+
+/// See the module comment.
+pub struct Cluster {
+    sim: Sim<'static>,
+    shape: Shape,
+    seats: Vec<Seat>,
+    up: Vec<bool>,
+    paused: Vec<bool>,
+    observations: Vec<Observation>,
+    identities: BTreeMap<u64, u32>,
+    trace: Trace,
+    record: SharedRecord,
+    dice: Dice,
+    next_fault: u32,
+    disks_lost: Vec<bool>,
+    links: Links,
+    open_faults: OpenFaults,
+    broken: Option<String>,
+}
+
+impl Cluster {
+    /// A cluster whose processes start with the first step.
+    #[must_use]
+    pub fn new(seed: u64, shape: Shape, trace: Trace, record: SharedRecord) -> Self {
+        task_ids::align();
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(Dice::derive(seed, "network", 0).next_u64())
+            .epoch(UNIX_EPOCH + Duration::from_millis(EPOCH_MS))
+            .simulation_duration(Duration::from_secs(1_000_000))
+            .tick_duration(Duration::from_millis(1))
+            .min_message_latency(Duration::from_millis(shape.link_ms_min))
+            .max_message_latency(Duration::from_millis(shape.link_ms_max))
+            .tcp_capacity(65_536)
+            .enable_random_order()
+            .build();
+        let seats: Vec<Seat> = (0..shape.nodes)
+            .map(|number| {
+                let config = config(&shape, number);
+                let storage = storage_options(&shape);
+                Seat::new(seed, config, storage, number, shape.planted, trace.clone())
+            })
+            .collect();
+        for seat in &seats {
+            let seat = seat.clone();
+            sim.host(host_name(seat.number), move || seat.clone().run());
+        }
+        let count = seats.len();
+        Self {
+            sim,
+            seats,
+            up: vec![true; count],
+            paused: vec![false; count],
+            observations: (0..count).map(|_seat| Observation::default()).collect(),
+            identities: BTreeMap::new(),
+            trace,
+            record,
+            dice: Dice::derive(seed, "scenario", 0),
+            next_fault: 0,
+            disks_lost: vec![false; count],
+            links: Links::default(),
+            open_faults: OpenFaults::default(),
+            broken: None,
+            shape,
+        }
+    }
+
+    /// Adds the host of all clients.
+    pub(crate) fn add_clients<F>(&mut self, clients: F)
+    where
+        F: Future<Output = turmoil::Result> + 'static,
+    {
+        self.sim.client(CLIENTS, clients);
+    }
+
+    /// What it is like.
+    #[must_use]
+    pub const fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The scenario's dice.
+    pub const fn dice(&mut self) -> &mut Dice {
+        &mut self.dice
+    }
+
+    /// Simulated time in microseconds.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.sim.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Why the run cannot go on, if it cannot: a node panicked.
+    #[must_use]
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = u32> + use<> {
+        0..self.shape.nodes
+    }
+
+    /// Whether the node's process runs.
+    #[must_use]
+    pub fn is_up(&self, node: u32) -> bool {
+        self.up[at(node)]
+    }
+
+    /// Where the node stands, while its process runs.
+    #[must_use]
+    pub fn state(&self, node: u32) -> Option<NodeState> {
+        self.observations[at(node)].state()
+    }
+
+    /// The leader of the highest term, if one is known to lead.
+    #[must_use]
+    pub fn leader(&self) -> Option<u32> {
+        self.nodes()
+            .filter_map(|node| Some((node, self.state(node)?)))
+            .filter(|(_node, state)| state.role == Role::Leader)
+            .max_by_key(|(_node, state)| state.term)
+            .map(|(node, _state)| node)
+    }
+
+    /// Why the node's process ended by itself, if it did.
+    #[must_use]
+    pub fn ended(&self, node: u32) -> Option<String> {
+        self.seats[at(node)].ended()
+    }
+
+    /// What the node's disk did so far.
+    #[must_use]
+    pub fn disk_counters(&self, node: u32) -> DiskCounters {
+        self.seats[at(node)].disk.counters()
+    }
+
+    /// The site where the node stepped into its trap, once.
+    #[must_use]
+    pub fn sprung(&self, node: u32) -> Option<&'static str> {
+        self.seats[at(node)].saboteur.sprung()
+    }
+
+    /// Lets `ms` milliseconds pass.
+    pub fn run_ms(&mut self, ms: u64) {
+        for _step in 0..ms {
+            if !self.step() {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass until `done` or for `ms_max` milliseconds; whether it was done.
+    pub fn run_until(&mut self, ms_max: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        for _step in 0..ms_max {
+            if done(self) {
+                return true;
+            }
+            if !self.step() {
+                return false;
+            }
+        }
+        done(self)
+    }
+
+    /// One millisecond; `false` if the run is broken.
+    fn step(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        self.trace.set_now_us(self.now_us());
+        let sim = &mut self.sim;
+        match catch_unwind(AssertUnwindSafe(|| sim.step())) {
+            Ok(Ok(_all_clients_done)) => {}
+            Ok(Err(error)) => self.broken = Some(error.to_string()),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+                self.broken = Some(text.unwrap_or_else(|| "a node panicked".to_owned()));
+            }
+        }
+        for node in self.nodes() {
+            self.look_at(node);
+        }
+        self.broken.is_none()
+    }
+
+    fn look_at(&mut self, node: u32) {
+        let seat = &self.seats[at(node)];
+        let notes = seat.saboteur.take_notes();
+        if !self.up[at(node)] {
+            return;
+        }
+        for note in &notes {
+            self.trace.record(note.step, node, &note.numbers, &[]);
+        }
+        let consensus = seat.consensus();
+        let observation = &mut self.observations[at(node)];
+        let seen =
+            observation.look(seat.incarnation(), consensus.as_ref(), notes, &self.identities);
+        if observation.identity() != 0 {
+            self.identities.entry(observation.identity()).or_insert_with(|| {
+                self.record.lock().members.insert(observation.identity(), node);
+                node
+            });
+        }
+        if seen.events.is_empty() && seen.state.is_none() && seen.kinds.is_empty() {
+            return;
+        }
+        let now_us = self.now_us();
+        let mut record = self.record.lock();
+        for event in seen.events {
+            record.node_event(now_us, node, event);
+        }
+        if let Some(state) = seen.state {
+            let numbers = [state.term, state.last.unwrap_or(0), state.applied.unwrap_or(0)];
+            self.trace.record(state.role.as_str(), node, &numbers, &[]);
+            record.node_state(now_us, node, state);
+        }
+        for kind in seen.kinds {
+            record.happened(now_us, Some(node), kind);
+        }
+    }
+
+    /// Starts the process of a node that is down.
+    pub fn start(&mut self, node: u32) {
+        if self.up[at(node)] {
+            return;
+        }
+        self.sim.bounce(host_name(node));
+        self.up[at(node)] = true;
+        let incarnation = self.seats[at(node)].incarnation();
+        self.happened(Some(node), EventKind::Started { incarnation });
+    }
+
+    /// Ends the process; its page cache stays, its peers see closed connections.
+    pub fn kill(&mut self, node: u32) {
+        if !self.up[at(node)] {
+            return;
+        }
+        self.seats[at(node)].disk.kill();
+        self.end_process(node);
+    }
+
+    /// Ends the machine without a word to anybody: what was not synced meets its fate.
+    pub fn lose_power(&mut self, node: u32) {
+        let others: Vec<_> = self.nodes().filter(|other| *other != node).map(host_name).collect();
+        let host = host_name(node);
+        // Cut off first, so that nobody sees the connections close.
+        for other in others.iter().map(String::as_str).chain([CLIENTS]) {
+            self.sim.partition(host.as_str(), other);
+        }
+        self.seats[at(node)].disk.lose_power();
+        if self.up[at(node)] {
+            self.end_process(node);
+        }
+        self.restore_links();
+    }
+
+    /// The machine's disk is gone with all that was on it; the process must be down.
+    pub fn lose_disk(&mut self, node: u32) {
+        assert!(!self.up[at(node)], "a disk is lost while the machine is down");
+        self.seats[at(node)].disk.lose_everything();
+        self.disks_lost[at(node)] = true;
+        let now_us = self.now_us();
+        self.record.lock().node_event(now_us, node, NodeEvent::DiskLost);
+    }
+
+    fn end_process(&mut self, node: u32) {
+        let seat = &self.seats[at(node)];
+        seat.saboteur.disarm();
+        let notes = seat.saboteur.take_notes();
+        let consensus = seat.consensus();
+        let observation = &mut self.observations[at(node)];
+        let last_words =
+            observation.look(seat.incarnation(), consensus.as_ref(), notes, &self.identities);
+        drop(consensus);
+        let stopped = observation.stopped();
+        seat.forget_process();
+        self.sim.crash(host_name(node));
+        // What the tasks noted while they were dropped happened to nobody.
+        drop(seat.saboteur.take_notes());
+        self.up[at(node)] = false;
+        self.paused[at(node)] = false;
+        let now_us = self.now_us();
+        let mut record = self.record.lock();
+        for event in last_words.events.into_iter().chain(stopped) {
+            record.node_event(now_us, node, event);
+        }
+        record.happened(now_us, Some(node), EventKind::Stopped);
+    }
+
+    fn happened(&self, node: Option<u32>, kind: EventKind) {
+        self.record.lock().happened(self.now_us(), node, kind);
+    }
+
+    /// The scenario's own words, in the timeline.
+    pub fn note(&self, text: impl Into<String>) {
+        self.happened(None, EventKind::Note(text.into()));
+    }
+
+    /// The hash of the whole store of a node that runs.
+    #[must_use]
+    pub fn state_hash(&self, node: u32) -> Option<(u64, u128)> {
+        let consensus = self.seats[at(node)].consensus()?;
+        Some(consensus.read(|store| (store.sequence(), store.hash())))
+    }
+}
+
+/// Where clients find the node.
+#[must_use]
+pub fn client_url(node: u32) -> String {
+    format!("http://{}:{CLIENT_PORT}", host_name(node))
+}
+
+fn host_name(node: u32) -> String {
+    format!("n{node}")
+}
+
+fn at(node: u32) -> usize {
+    node as usize
+}
+
+fn config(shape: &Shape, node: u32) -> Config {
+    let peers = (0..shape.nodes)
+        .map(|node| BootstrapPeer {
+            name: host_name(node),
+            peer_address: format!("{}:{PEER_PORT}", host_name(node)),
+        })
+        .collect();
+    Config {
+        name: host_name(node),
+        data_dir: "simulated".into(),
+        client_addr: format!("{}:{CLIENT_PORT}", host_name(node)),
+        peer_addr: format!("{}:{PEER_PORT}", host_name(node)),
+        advertise_client_urls: vec![client_url(node)],
+        advertise_peer_addr: format!("{}:{PEER_PORT}", host_name(node)),
+        birth: Birth::Bootstrap(peers),
+        zone: String::new(),
+        site: String::new(),
+        profile: shape.profile,
+        quota_bytes: 64 * 1024 * 1024,
+        log: String::new(),
+        log_format: LogFormat::Text,
+        runtime: RuntimeKind::CurrentThread,
+    }
+}
+
+/// Small files, so that segments are changed and snapshots taken within seconds.
+fn storage_options(shape: &Shape) -> StorageOptions {
+    StorageOptions {
+        segment_bytes: 64 * 1024,
+        first_segment_bytes: 16 * 1024,
+        preallocate_step_bytes: 16 * 1024,
+        snapshot_reserve_bytes: 64 * 1024,
+        snapshot_sync_bytes: 16 * 1024,
+        log_bytes_min: shape.log_bytes_min,
+        ..StorageOptions::default()
+    }
+}

@@ -1,0 +1,221 @@
+//! Turns what a node notes, and where it stands, into what the checkers and the timeline want.
+//!
+//! Notes are read after every simulated step, in the order in which they were taken. A process is
+//! told of as started once its storage can be read; what it noted about its log before that is
+//! part of what is read then.
+
+use std::collections::BTreeMap;
+
+use futures_util::FutureExt;
+use mainstay_consensus::{Consensus, Role as NodeRole};
+use mainstay_storage::Storage;
+
+use crate::{
+    checkers::{Ballot, EntryMark, NodeEvent, NodeState},
+    saboteur::Note,
+    timeline::{EventKind, Role},
+};
+
+/// What is remembered of one node between steps.
+#[derive(Debug, Default)]
+pub(crate) struct Observation {
+    /// The process that was told of as started.
+    started: Option<u32>,
+    /// The process whose node id is known.
+    named: Option<u32>,
+    waiting: Vec<Note>,
+    identity: u64,
+    ballot: Option<(u64, u64)>,
+    state: Option<NodeState>,
+    storage_failed: bool,
+}
+
+/// What a look at a node brought.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) events: Vec<NodeEvent>,
+    pub(crate) state: Option<NodeState>,
+    pub(crate) kinds: Vec<EventKind>,
+}
+
+impl Observation {
+    /// The process is gone.
+    pub(crate) fn stopped(&mut self) -> Vec<NodeEvent> {
+        let was_started = self.started.take().is_some();
+        self.waiting.clear();
+        self.state = None;
+        self.storage_failed = false;
+        if was_started { vec![NodeEvent::Stopped] } else { Vec::new() }
+    }
+
+    /// The last state that was seen of the process that runs.
+    pub(crate) const fn state(&self) -> Option<NodeState> {
+        self.state
+    }
+
+    /// The node id in the folder, 0 before it is known.
+    pub(crate) const fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// Looks at the process `incarnation` after a step.
+    pub(crate) fn look(
+        &mut self,
+        incarnation: u32,
+        consensus: Option<&Consensus>,
+        notes: Vec<Note>,
+        seats: &BTreeMap<u64, u32>,
+    ) -> Seen {
+        let mut seen = Seen::default();
+        self.waiting.extend(notes);
+        let Some(consensus) = consensus else { return seen };
+        if self.named != Some(incarnation) {
+            self.identity = consensus.status().node_id;
+            self.named = Some(incarnation);
+        }
+        if self.started != Some(incarnation) {
+            self.start(incarnation, consensus, seats, &mut seen);
+        }
+        if self.started == Some(incarnation) {
+            for note in std::mem::take(&mut self.waiting) {
+                self.translate(&note, seats, &mut seen);
+            }
+            self.stand(consensus, &mut seen);
+        }
+        seen
+    }
+
+    fn start(
+        &mut self,
+        incarnation: u32,
+        consensus: &Consensus,
+        seats: &BTreeMap<u64, u32>,
+        seen: &mut Seen,
+    ) {
+        let Some(storage) = consensus.storage() else { return };
+        let Some(entries) = read_log(&storage) else { return };
+        let vote = storage.vote();
+        self.ballot = vote.map(|vote| (vote.term, vote.node_id));
+        self.started = Some(incarnation);
+        seen.events.push(NodeEvent::Started {
+            identity: self.identity,
+            ballot: vote.map(|vote| Ballot {
+                term: vote.term,
+                voted_for: seats.get(&vote.node_id).copied(),
+            }),
+            snapshot: storage.snapshot().and_then(|info| info.last).map(|last| last.index),
+            purged: storage.purged().map(|purged| purged.index),
+            entries,
+        });
+        self.waiting.retain(|note| {
+            !matches!(
+                note.step,
+                "log.appended" | "log.truncated" | "log.purged" | "snapshot.saved" | "log.vote-saved"
+            )
+        });
+    }
+
+    fn translate(&mut self, note: &Note, seats: &BTreeMap<u64, u32>, seen: &mut Seen) {
+        let events = &mut seen.events;
+        match (note.step, note.numbers.as_slice()) {
+            ("log.appended", &[index, term, hash]) => {
+                let mark = EntryMark { index, term, hash };
+                if self.ballot == Some((term, self.identity)) {
+                    events.push(NodeEvent::Proposed(mark));
+                }
+                match events.last_mut() {
+                    Some(NodeEvent::Appended(marks))
+                        if marks.last().is_some_and(|last| last.index + 1 == index) =>
+                    {
+                        marks.push(mark);
+                    }
+                    _ => events.push(NodeEvent::Appended(vec![mark])),
+                }
+            }
+            ("log.truncated", &[from]) => events.push(NodeEvent::Truncated { from }),
+            ("log.purged", &[through]) => events.push(NodeEvent::Purged { through }),
+            ("log.flushed", &[through]) => events.push(NodeEvent::Flushed { through }),
+            ("storage.durable", &[through]) => events.push(NodeEvent::Durable { through }),
+            ("log.vote-saved", &[term, candidate, _committed]) => {
+                self.ballot = Some((term, candidate));
+                let voted_for = seats.get(&candidate).copied();
+                events.push(NodeEvent::VoteSaved(Ballot { term, voted_for }));
+            }
+            ("store.applied", &[index, term, hash, sequence, revision, low, high]) => {
+                events.push(NodeEvent::Applied {
+                    entry: EntryMark { index, term, hash },
+                    sequence,
+                    revision,
+                    state_hash: Some(joined(low, high)),
+                });
+            }
+            ("snapshot.saved", &[index]) => {
+                events.push(NodeEvent::SnapshotSaved { index });
+                seen.kinds.push(EventKind::SnapshotTaken { index });
+            }
+            ("snapshot.installed", &[index, sequence, _revision, low, high]) => {
+                events.push(NodeEvent::SnapshotSaved { index });
+                let state_hash = joined(low, high);
+                events.push(NodeEvent::SnapshotInstalled { index, sequence, state_hash });
+                seen.kinds.push(EventKind::SnapshotInstalled { index });
+            }
+            ("proposal.forwarded", _) => seen.kinds.push(EventKind::Forwarded),
+            ("storage.torn-tail", _) => seen.kinds.push(EventKind::TornTail { bytes: 0 }),
+            _ => {}
+        }
+    }
+
+    fn stand(&mut self, consensus: &Consensus, seen: &mut Seen) {
+        let standing = consensus.standing();
+        let state = NodeState {
+            role: role(standing.role),
+            term: standing.term,
+            last: standing.last,
+            committed: standing.committed,
+            applied: standing.applied,
+            snapshot: standing.snapshot,
+            purged: standing.purged,
+        };
+        let before = self.state.replace(state);
+        if before.is_none_or(|before| (before.role, before.term) != (state.role, state.term)) {
+            seen.kinds.push(EventKind::Role { role: state.role, term: state.term });
+        }
+        if before != Some(state) {
+            seen.state = Some(state);
+        }
+        let failed = consensus.storage_failure().borrow().is_some();
+        if failed && !std::mem::replace(&mut self.storage_failed, true) {
+            seen.kinds.push(EventKind::StorageFailed);
+        }
+    }
+}
+
+/// The whole log as it can be read; `None` while the disk has not given it yet.
+fn read_log(storage: &Storage) -> Option<Vec<EntryMark>> {
+    let mut marks = Vec::new();
+    let mut next = storage.purged().map_or(0, |purged| purged.index + 1);
+    loop {
+        let entries = storage.read(next..u64::MAX, usize::MAX).now_or_never()?.ok()?;
+        let Some(last) = entries.last() else { return Some(marks) };
+        next = last.index + 1;
+        marks.extend(entries.iter().map(|entry| EntryMark {
+            index: entry.index,
+            term: entry.term,
+            hash: u64::from(mainstay_codec::checksum(0, &entry.payload)),
+        }));
+    }
+}
+
+const fn role(role: NodeRole) -> Role {
+    match role {
+        NodeRole::Outsider => Role::Outsider,
+        NodeRole::Learner => Role::Learner,
+        NodeRole::Follower => Role::Follower,
+        NodeRole::Candidate => Role::Candidate,
+        NodeRole::Leader => Role::Leader,
+    }
+}
+
+fn joined(low: u64, high: u64) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}

@@ -1,0 +1,75 @@
+//! The bugs that can be planted in the node, to prove that the checkers see them.
+//!
+//! Each name stands at one or more places of the node's code, where `Buggify::is_planted` asks for
+//! it; in production the answer is always no.
+
+/// A bug that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plant {
+    /// Its name.
+    pub name: &'static str,
+    /// What the node does wrong with it, in one line.
+    pub summary: &'static str,
+    /// The scenario that shows it best.
+    pub scenario: &'static str,
+}
+
+/// All of them.
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "ack-before-sync",
+        summary: "the log says that entries are durable before they are",
+        scenario: "power-loss-of-all",
+    },
+    Plant {
+        name: "skip-dir-sync",
+        summary: "files are created and renamed without a sync of the folder",
+        scenario: "power-loss-of-all",
+    },
+    Plant {
+        name: "count-vote-twice",
+        summary: "a candidate's own vote counts once for each peer it asked",
+        scenario: "isolate-the-leader",
+    },
+    Plant {
+        name: "read-without-index",
+        summary: "a leader answers reads without asking whether it still leads",
+        scenario: "isolate-the-leader",
+    },
+    Plant {
+        name: "lease-on-local-clock",
+        summary: "a new leader goes on with its own wall clock, not the replicated one",
+        scenario: "skewed-clocks",
+    },
+    Plant {
+        name: "forget-vote",
+        summary: "a vote is promised and never written",
+        scenario: "restart-storm",
+    },
+    Plant {
+        name: "apply-out-of-order",
+        summary: "two entries of a batch change places before they are applied",
+        scenario: "steady",
+    },
+    Plant {
+        name: "drop-watch-event",
+        summary: "a watch is not told of every change",
+        scenario: "steady",
+    },
+    Plant {
+        name: "trust-recovered-tail",
+        summary: "a start takes the end of the log for durable because it can be read",
+        scenario: "failed-sync-then-power-loss",
+    },
+    Plant {
+        name: "reuse-wiped-id",
+        summary: "a node whose folder was lost takes part under its old id",
+        scenario: "lost-disk",
+    },
+];
+
+/// The bug of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Plant> {
+    PLANTS.iter().find(|plant| plant.name == name)
+}

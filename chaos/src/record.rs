@@ -1,0 +1,96 @@
+//! The record of one run: what nodes did, what clients saw, what was found wrong.
+//!
+//! The world and the clients write into it as things happen; the checkers that sit beside the run
+//! are told from here, the others read it at the end.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    checkers::{NodeEvent, NodeState, Violation},
+    history::{Call, History, OperationId, Outcome},
+    timeline::{EventKind, Timeline},
+};
+
+/// A record that the world and the clients share.
+#[derive(Clone, Default)]
+pub struct SharedRecord(Arc<Mutex<Record>>);
+
+impl SharedRecord {
+    /// The record, for a moment.
+    #[must_use]
+    pub fn lock(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See the module comment.
+#[derive(Default)]
+pub struct Record {
+    /// What clients did and saw.
+    pub history: History,
+    /// What happened, for people.
+    pub timeline: Timeline,
+    /// What was found wrong so far.
+    pub violations: Vec<Violation>,
+    /// Everything the nodes did.
+    pub node_events: Vec<(u64, u32, NodeEvent)>,
+    /// Which node has which node id, as far as the world knows.
+    pub members: BTreeMap<u64, u32>,
+    acknowledged: u64,
+}
+
+impl Record {
+    /// A node did something.
+    pub fn node_event(&mut self, at_us: u64, node: u32, event: NodeEvent) {
+        self.node_events.push((at_us, node, event));
+    }
+
+    /// A node stands somewhere else than before.
+    pub fn node_state(&mut self, _at_us: u64, _node: u32, _state: NodeState) {}
+
+    /// Something for the timeline.
+    pub fn happened(&mut self, at_us: u64, node: Option<u32>, kind: EventKind) {
+        self.timeline.record(at_us, node, kind);
+    }
+
+    /// A client is about to call.
+    pub fn invoked(&mut self, at_us: u64, client: u32, node: u32, call: Call) -> OperationId {
+        self.history.invoked(at_us, client, node, call)
+    }
+
+    /// A call ended.
+    pub fn returned(&mut self, at_us: u64, id: OperationId, node: Option<u32>, outcome: Outcome) {
+        self.history.returned(at_us, id, outcome);
+        let operation = self.history.operation_mut(id);
+        if let Some(node) = node {
+            operation.node = node;
+        }
+        let (client, asked, invoked_us) = (operation.client, operation.node, operation.invoked_us);
+        let is_read = matches!(operation.call, Call::Get { .. });
+        if let Some(revision) = operation.wrote_at() {
+            self.acknowledged += 1;
+            let kind = EventKind::Acknowledged { client, invoked_us, revision };
+            self.timeline.record(at_us, Some(asked), kind);
+        } else if operation.outcome == Outcome::Unknown && !is_read {
+            self.timeline.record(at_us, Some(asked), EventKind::OutcomeUnknown { client });
+        }
+    }
+
+    /// Has the checkers that need the whole run look at it.
+    pub fn judge(&mut self) {}
+
+    /// The node with this node id.
+    #[must_use]
+    pub fn node_of(&self, member: u64) -> Option<u32> {
+        self.members.get(&member).copied()
+    }
+
+    /// Acknowledged writes so far.
+    #[must_use]
+    pub const fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+}

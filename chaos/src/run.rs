@@ -1,0 +1,193 @@
+//! One run: a scenario and a seed, from the birth of the cluster to the last check.
+//!
+//! A run has two phases. In the first the scenario makes trouble and nothing wrong may happen. In
+//! the second every fault is over, and the cluster must agree, serve and still have every
+//! acknowledged write, within a bound.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{
+    checkers::{Rule, Violation},
+    cluster::Cluster,
+    dice::Dice,
+    history::History,
+    record::SharedRecord,
+    scenarios::Scenario,
+    story::{Story, Stuck},
+    timeline::{EventKind, Timeline},
+    trace::Trace,
+    workload::{self, Orders},
+};
+
+/// The longest time from the last fault to ten acknowledged writes, in milliseconds.
+const LIVENESS_MS: u64 = 20_000;
+
+/// The longest time in which clients finish what they are at, in milliseconds.
+const DRAIN_MS: u64 = 20_000;
+
+/// Which run.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// The scenario.
+    pub scenario: &'static Scenario,
+    /// The seed.
+    pub seed: u64,
+    /// The bug that is planted, if any.
+    pub planted: Option<&'static str>,
+    /// Whether the trace keeps a line for each event.
+    pub log: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Clone)]
+pub struct RunReport {
+    /// The scenario.
+    pub scenario: &'static str,
+    /// The seed.
+    pub seed: u64,
+    /// The hash of everything that happened.
+    pub trace_hash: u128,
+    /// What was found wrong, worst first.
+    pub violations: Vec<Violation>,
+    /// What the run really had.
+    pub coverage: BTreeMap<&'static str, u64>,
+    /// What happened, for people.
+    pub timeline: Timeline,
+    /// What clients did and saw.
+    pub history: History,
+    /// Simulated time in milliseconds.
+    pub simulated_ms: u64,
+    /// The lines of the trace, if they were asked for.
+    pub log: String,
+}
+
+/// A run in the form of the JSON document.
+#[derive(Debug, Serialize)]
+pub struct RunJson {
+    scenario: &'static str,
+    seed: u64,
+    trace_hash: String,
+    violations: Vec<String>,
+    coverage: BTreeMap<&'static str, u64>,
+}
+
+impl RunReport {
+    /// The run as the JSON document has it.
+    #[must_use]
+    pub fn to_json(&self) -> RunJson {
+        RunJson {
+            scenario: self.scenario,
+            seed: self.seed,
+            trace_hash: format!("{:032x}", self.trace_hash),
+            violations: self.violations.iter().map(ToString::to_string).collect(),
+            coverage: self.coverage.clone(),
+        }
+    }
+}
+
+/// Carries out a run.
+#[must_use]
+pub fn run(plan: Plan) -> RunReport {
+    let Plan { scenario, seed, planted, log } = plan;
+    let trace = if log { Trace::with_log() } else { Trace::default() };
+    let record = SharedRecord::default();
+    let orders = Orders::default();
+    let mut dice = Dice::derive(seed, "shape", 0);
+    let mut shape = (scenario.shape)(&mut dice);
+    shape.planted = planted;
+    let workload = (scenario.workload)(&mut dice);
+    let nodes = shape.nodes;
+    let mut cluster = Cluster::new(seed, shape, trace.clone(), record.clone());
+    cluster.add_clients(workload::run(
+        seed,
+        workload,
+        nodes,
+        orders.clone(),
+        record.clone(),
+        trace.clone(),
+    ));
+    let mut story = Story::new(cluster, record.clone(), orders);
+    let outcome = (scenario.story)(&mut story).and_then(|()| recover(&mut story));
+    if let Some(panic) = story.broken() {
+        violate(&record, story.now_us(), Rule::NodePanicked, panic.to_owned());
+    } else if let Err(stuck) = outcome {
+        violate(&record, story.now_us(), Rule::Liveness, stuck.to_string());
+    }
+    let coverage = coverage(&story, &record);
+    let simulated_ms = story.now_us() / 1000;
+    drop(story);
+    let mut record = std::mem::take(&mut *record.lock());
+    record.judge();
+    RunReport {
+        scenario: scenario.name,
+        seed,
+        trace_hash: trace.hash(),
+        violations: record.violations,
+        coverage,
+        timeline: record.timeline,
+        history: record.history,
+        simulated_ms,
+        log: trace.log(),
+    }
+}
+
+/// The second phase.
+fn recover(story: &mut Story) -> Result<(), Stuck> {
+    story.heal();
+    let wanted = story.acknowledged() + 10;
+    story.wait("ten acknowledged writes after the last fault", LIVENESS_MS, |story| {
+        story.acknowledged() >= wanted
+    })?;
+    story.orders().stop();
+    story.wait("end of all calls", DRAIN_MS, |story| story.orders().busy() == 0)?;
+    story.wait_for_agreement()?;
+    story.orders().check();
+    story.wait("end of the last reads", DRAIN_MS, |story| story.orders().is_checked())
+}
+
+fn violate(record: &SharedRecord, at_us: u64, rule: Rule, what: String) {
+    let mut record = record.lock();
+    let violation = Violation { at_us, rule, node: None, what };
+    record.timeline.record(at_us, None, EventKind::Violation { what: violation.to_string() });
+    record.violations.push(violation);
+}
+
+/// What the run really had: a seed that did nothing proves nothing.
+fn coverage(story: &Story, record: &SharedRecord) -> BTreeMap<&'static str, u64> {
+    let mut coverage = BTreeMap::new();
+    let mut add = |name, count| *coverage.entry(name).or_insert(0) += count;
+    for node in story.nodes() {
+        let disk = story.disk_counters(node);
+        add("syncs", disk.syncs);
+        add("failed-syncs", disk.failed_syncs);
+        add("dropped-writes", disk.dropped_writes);
+        add("torn-writes", disk.torn_writes);
+        add("lost-names", disk.lost_names);
+        add("refused-for-space", disk.refused_for_space);
+        add("failed-disk-calls", disk.failed_calls);
+    }
+    let record = record.lock();
+    for event in record.timeline.events() {
+        let name = match &event.kind {
+            EventKind::Started { .. } => "restarts",
+            EventKind::Stopped => "stops",
+            EventKind::Role { role: crate::timeline::Role::Leader, .. } => "elections",
+            EventKind::FaultBegan(_) => "faults",
+            EventKind::Acknowledged { .. } => "acknowledged-writes",
+            EventKind::OutcomeUnknown { .. } => "unknown-outcomes",
+            EventKind::Forwarded => "forwarded-writes",
+            EventKind::SnapshotTaken { .. } => "snapshots-taken",
+            EventKind::SnapshotInstalled { .. } => "snapshots-installed",
+            EventKind::TornTail { .. } => "torn-tails",
+            EventKind::StorageFailed => "storage-failures",
+            _ => continue,
+        };
+        add(name, 1);
+    }
+    add("operations", record.history.operations.len() as u64);
+    add("watch-messages", record.history.watched.len() as u64);
+    add("reads-at-the-end", u64::from(story.orders().checked()));
+    coverage
+}
