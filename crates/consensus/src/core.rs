@@ -270,6 +270,7 @@ impl Core {
         );
         if let Some(tail) = &recovered.torn_tail {
             warn!(?tail, "the log ended in a torn write, which was cut");
+            world.buggify.note("storage.torn-tail", || []);
         }
         let running = self.start_consensus(storage, introduction).await?;
         self.watch_storage(&running);

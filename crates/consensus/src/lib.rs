@@ -42,7 +42,8 @@ pub use core::Options;
 pub use error::{NotTaken, ProposeError, ReadIndexError, StartError};
 pub use observation::LeaderChange;
 pub use status::{
-    AppliedPosition, Counters, MemberRecord, MemberStatus, ReadOnlyReason, Role, Status,
+    AppliedPosition, Counters, MemberRecord, MemberStatus, ReadOnlyReason, Role, Standing,
+    Status,
 };
 
 use crate::{
@@ -140,7 +141,10 @@ impl Consensus {
             let seen = *leadership.borrow_and_update();
             let submitted = match seen.leader {
                 Some(_) if seen.leads => running.proposals.submit(body.clone()),
-                Some(_) => running.forwarding.submit(body.clone()),
+                Some(_) => {
+                    self.core.world().buggify.note("proposal.forwarded", || []);
+                    running.forwarding.submit(body.clone())
+                }
                 None => Err(Unapplied::NotLeader),
             };
             let outcome = match submitted {
@@ -246,6 +250,35 @@ impl Consensus {
             status.snapshot_index = index(&metrics.snapshot);
         }
         status
+    }
+
+    /// Where this node stands: the part of [`Self::status`] that costs a few loads, for those who
+    /// ask all the time.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let leadership = *self.core.leadership.borrow();
+        let mut standing = Standing {
+            role: leadership.role,
+            term: leadership.term,
+            leader: leadership.leader,
+            last: None,
+            committed: None,
+            applied: None,
+            snapshot: None,
+            purged: None,
+        };
+        if let Some(running) = self.core.running() {
+            let metrics = running.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            let index = |id: &Option<type_config::LogId>| id.as_ref().map(|id| id.index);
+            standing.last = running.storage.last().map(|last| last.index);
+            standing.committed = index(&metrics.local_committed);
+            standing.applied = index(&metrics.last_applied);
+            standing.snapshot =
+                running.storage.snapshot().and_then(|info| info.last).map(|last| last.index);
+            standing.purged = running.storage.purged().map(|purged| purged.index);
+        }
+        standing
     }
 
     /// Woken at each change of leader, term or role.

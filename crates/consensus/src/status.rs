@@ -112,6 +112,27 @@ pub struct Status {
     pub trouble: Option<Arc<str>>,
 }
 
+/// Where a node stands; positions are log indexes, `None` before the first entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// What this node is.
+    pub role: Role,
+    /// The term.
+    pub term: u64,
+    /// The leader, if one is known.
+    pub leader: Option<u64>,
+    /// The last entry in this node's log.
+    pub last: Option<u64>,
+    /// The last committed entry this node knows of.
+    pub committed: Option<u64>,
+    /// The last applied entry.
+    pub applied: Option<u64>,
+    /// The last entry in the newest snapshot.
+    pub snapshot: Option<u64>,
+    /// The last entry that was purged.
+    pub purged: Option<u64>,
+}
+
 /// How far the store of this node is, for those who wait for changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AppliedPosition {
