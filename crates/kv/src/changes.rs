@@ -73,7 +73,7 @@ impl Keyspace {
         let mut revisions: Vec<RevisionChanges> = Vec::new();
         let mut bytes = 0_u64;
         if from_revision <= self.revision {
-            for (ordinal, version) in self.log.from(self.log.first_at((from_revision, 0))) {
+            for (_, version) in self.log.from(self.log.first_at((from_revision, 0))) {
                 let revision = version.mod_revision;
                 if revisions.last().is_none_or(|last| last.revision != revision) {
                     if !revisions.is_empty() && bytes >= bytes_max as u64 {
@@ -82,7 +82,7 @@ impl Keyspace {
                     revisions.push(RevisionChanges { revision, events: Vec::with_capacity(1) });
                 }
                 let kind = if version.is_tombstone() { EventKind::Delete } else { EventKind::Put };
-                let previous = self.previous(version, ordinal);
+                let previous = self.previous(version);
                 let event = Event { kind, pair: version.pair(), previous };
                 bytes += event.logical_bytes();
                 let last = revisions.last_mut().expect("the version's revision was just added");

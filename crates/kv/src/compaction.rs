@@ -17,8 +17,7 @@ use crate::{
     command::Command,
     keyspace::Keyspace,
     query::QueryError,
-    version::Position,
-    versions::{VersionRef, Versions},
+    version::{Position, VersionRef},
 };
 
 /// Work done for compaction with an ordinary entry, in [`cost`] units.
@@ -70,37 +69,26 @@ impl Keyspace {
                 self.sweep = None;
                 return;
             };
-            let (position, key) = (version.position(), version.key.clone());
             if budget == 0 {
-                self.sweep = Some(position);
+                self.sweep = Some(version.position());
                 return;
             }
-            let is_tombstone = version.is_tombstone();
-            let mut freed = 0;
-            let versions = self.index.get_mut(key.as_slice());
-            let versions = versions.expect("every version in the log is one of its key's");
-            while let Some(older) = versions.pop_before(at) {
-                freed += self.log.free(older.ordinal());
+            let goes = version.is_tombstone() && version.mod_revision < self.compact_revision;
+            let tombstone = goes.then(|| version.key.clone());
+            let mut freed_bytes = 0;
+            let mut older = version.previous;
+            while let Some(freed) = self.log.free(older.ordinal()) {
+                freed_bytes += freed.bytes;
+                older = freed.previous;
             }
-            if is_tombstone && position.0 < self.compact_revision {
-                let tombstone = VersionRef::new(at, true);
-                freed += self.log.free(at);
-                match versions.pop_before(at + 1) {
-                    Some(oldest) => assert!(
-                        oldest == tombstone,
-                        "all versions before a tombstone were freed before it"
-                    ),
-                    None => {
-                        assert!(
-                            matches!(versions, Versions::One(only) if *only == tombstone),
-                            "a key's versions are never none"
-                        );
-                        self.index.remove(key.as_slice());
-                    }
+            if let Some(key) = tombstone {
+                freed_bytes += self.log.free(at).map_or(0, |freed| freed.bytes);
+                if self.index.get(&key) == Some(&VersionRef::new(at, true)) {
+                    self.index.remove(&key);
                 }
             }
-            self.bytes -= freed;
-            budget = budget.saturating_sub(cost(freed));
+            self.bytes -= freed_bytes;
+            budget = budget.saturating_sub(cost(freed_bytes));
             ordinal = at + 1;
         }
     }

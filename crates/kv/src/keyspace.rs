@@ -1,11 +1,12 @@
 //! The keys and all their versions: an ordered index over a log.
 //!
 //! ```text
-//! index   key -> references to its versions, oldest first     (ranges, "as of revision R")
-//! log     position (revision, sub-revision) -> version         (watches, snapshots, the hash)
+//! index   key -> its newest version             ranges; older versions hang on newer ones
+//! log     (revision, sub-revision) -> version   watches, snapshots, the hash
 //! ```
 //!
-//! A write appends a version to the log and a reference to the key. Writes of one transaction
+//! A write appends a version to the log, chains it to the key's version before and makes it the
+//! key's newest. Writes of one transaction
 //! share a revision and are told apart by their sub-revision; see [`Writing`]. The store's
 //! revision moves when the transaction ends, so reads inside it that name a revision never see
 //! its own writes, and reads of the present do.
@@ -21,15 +22,15 @@ use crate::{
     key::Key,
     query::{KeyValue, QueryError},
     value::Value,
-    version::{Position, Version},
+    version::{Links, Position, Version, VersionRef},
     version_log::VersionLog,
-    versions::{VersionRef, Versions},
 };
 
 /// The keys and their history.
 #[derive(Debug)]
 pub(crate) struct Keyspace {
-    pub(crate) index: BTreeMap<Key, Versions>,
+    /// The newest version of every key that has any, tombstones included.
+    pub(crate) index: BTreeMap<Key, VersionRef>,
     pub(crate) log: VersionLog,
     /// The revision of the newest finished transaction.
     pub(crate) revision: u64,
@@ -112,12 +113,14 @@ impl Keyspace {
         lease: Option<u64>,
     ) -> Replaced {
         let (mod_revision, sub_revision) = writing.next();
-        let known = self.index.get_mut(&key[..]);
-        let before = known.as_ref().map(|versions| versions.newest());
-        let before = before.map(|newest| {
-            self.log.get(newest.ordinal()).expect("the index refers to versions in the log")
+        let reference = VersionRef::new(self.log.next_ordinal(), false);
+        let newest = index_entry_mut(&mut self.index, key);
+        let previous = newest.map(|newest| std::mem::replace(newest, reference));
+        let before = previous.map(|previous| {
+            self.log.get(previous.ordinal()).expect("the index refers to versions in the log")
         });
         let present = before.filter(|before| !before.is_tombstone());
+        let links = previous.map_or(Links::NONE, |previous| self.log.links_after(previous));
         let version = Version {
             // Versions of a key share its bytes.
             key: before.map_or_else(|| Key::new(key), |before| before.key.clone()),
@@ -131,6 +134,9 @@ impl Keyspace {
             create_revision: present.map_or(mod_revision, |present| present.create_revision),
             version: present.map_or(1, |present| present.version + 1),
             lease: lease.unwrap_or(present.map_or(0, |present| present.lease)),
+            previous: links.previous,
+            skip: links.skip,
+            chain_number: links.chain_number,
         };
         let replaced = Replaced {
             key: version.key.clone(),
@@ -140,12 +146,9 @@ impl Keyspace {
         };
         self.bytes += version.logical_bytes();
         self.live_count += u64::from(replaced.created);
-        let reference = VersionRef::new(self.log.push(version), false);
-        match known {
-            Some(versions) => versions.push(reference),
-            None => {
-                self.index.insert(replaced.key.clone(), Versions::One(reference));
-            }
+        self.log.push(version);
+        if previous.is_none() {
+            self.index.insert(replaced.key.clone(), reference);
         }
         replaced
     }
@@ -154,13 +157,14 @@ impl Keyspace {
     pub(crate) fn delete(&mut self, writing: &mut Writing, range: &KeyRange) -> Vec<Removed> {
         let mut removed = Vec::new();
         let Some(bounds) = bounds(range) else { return removed };
-        for (key, versions) in self.index.range_mut::<[u8], _>(bounds) {
-            let Some(ordinal) = versions.newest().live() else { continue };
+        for (key, newest) in self.index.range_mut::<[u8], _>(bounds) {
+            let Some(ordinal) = newest.live() else { continue };
             let present = self.log.get(ordinal).expect("the index refers to versions in the log");
             removed.push(Removed { key: key.clone(), lease: present.lease });
-            let tombstone = Version::tombstone(key.clone(), writing.next());
+            let links = self.log.links_after(*newest);
+            let tombstone = Version::tombstone(key.clone(), writing.next(), links);
             self.bytes += tombstone.logical_bytes();
-            versions.push(VersionRef::new(self.log.push(tombstone), true));
+            *newest = VersionRef::new(self.log.push(tombstone), true);
         }
         self.live_count -= removed.len() as u64;
         removed
@@ -168,16 +172,17 @@ impl Keyspace {
 
     /// Deletes one key that exists.
     pub(crate) fn delete_key(&mut self, writing: &mut Writing, key: &Key) {
-        let versions = self.index.get_mut(key.as_slice()).expect("the caller knows that it exists");
-        let tombstone = Version::tombstone(key.clone(), writing.next());
+        let newest = self.index.get_mut(key).expect("the caller knows that it exists");
+        let links = self.log.links_after(*newest);
+        let tombstone = Version::tombstone(key.clone(), writing.next(), links);
         self.bytes += tombstone.logical_bytes();
-        versions.push(VersionRef::new(self.log.push(tombstone), true));
+        *newest = VersionRef::new(self.log.push(tombstone), true);
         self.live_count -= 1;
     }
 
     /// The present version of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Version> {
-        self.log.get(self.index.get(key)?.newest().live()?)
+        self.get_before(key, None)
     }
 
     /// The keys of a range that exist now, with their present versions.
@@ -192,23 +197,31 @@ impl Keyspace {
         range: &KeyRange,
         end: Option<u64>,
     ) -> impl DoubleEndedIterator<Item = u64> {
-        let bounds = bounds(range);
-        let versions = bounds.map(|bounds| self.index.range::<[u8], _>(bounds));
-        versions.into_iter().flatten().filter_map(move |(_, versions)| match end {
-            None => versions.newest().live(),
-            Some(end) => versions.before(end)?.live(),
+        let newest = bounds(range).map(|bounds| self.index.range::<[u8], _>(bounds));
+        newest.into_iter().flatten().filter_map(move |(_, newest)| match end {
+            None => newest.live(),
+            Some(end) => self.log.newest_before(*newest, end)?.live(),
         })
+    }
+
+    /// The version of a key: the newest before `end`, or the newest of all.
+    pub(crate) fn get_before(&self, key: &[u8], end: Option<u64>) -> Option<&Version> {
+        let newest = index_entry(&self.index, key)?;
+        let reference = match end {
+            None => newest,
+            Some(end) => self.log.newest_before(newest, end)?,
+        };
+        self.log.get(reference.live()?)
     }
 
     /// What a key had before one of its versions; `None` if that created the key, or if what was
     /// before is compacted.
-    pub(crate) fn previous(&self, version: &Version, ordinal: u64) -> Option<KeyValue> {
+    pub(crate) fn previous(&self, version: &Version) -> Option<KeyValue> {
         // What stood at revision R - 1 is readable only if R - 1 is, whether it was freed or not.
         if version.mod_revision <= self.compact_revision || version.version == 1 {
             return None;
         }
-        let before = self.index.get(version.key.as_slice())?.before(ordinal)?.live()?;
-        self.log.get(before).map(Version::pair)
+        self.log.get(version.previous.live()?).map(Version::pair)
     }
 
     /// The end, as an ordinal, of what a read at `revision` sees; `None` when it sees all.
@@ -230,6 +243,25 @@ impl Keyspace {
             return Ok(None);
         }
         Ok(Some(self.log.first_at((revision + 1, 0))))
+    }
+}
+
+/// Looks a key up. Keys that lie inside are compared faster with each other than with bytes.
+fn index_entry(index: &BTreeMap<Key, VersionRef>, key: &[u8]) -> Option<VersionRef> {
+    match Key::inline(key) {
+        Some(key) => index.get(&key).copied(),
+        None => index.get(key).copied(),
+    }
+}
+
+/// As [`index_entry`], to change it.
+fn index_entry_mut<'a>(
+    index: &'a mut BTreeMap<Key, VersionRef>,
+    key: &[u8],
+) -> Option<&'a mut VersionRef> {
+    match Key::inline(key) {
+        Some(key) => index.get_mut(&key),
+        None => index.get_mut(key),
     }
 }
 

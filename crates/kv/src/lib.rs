@@ -53,7 +53,6 @@ mod validation;
 mod value;
 mod version;
 mod version_log;
-mod versions;
 
 pub use changes::{Changes, Event, EventKind, RevisionChanges};
 pub use command::{

@@ -61,10 +61,9 @@ impl Keyspace {
             return Ok(Selection { versions: Vec::new(), more: false, count: count(0, false) });
         }
         if query.range.end == RangeEnd::Single {
-            let found: Vec<&Version> = versions().collect();
-            let count = found.len() as u64;
+            let found = self.get_before(&query.range.start, end);
             let versions = found.into_iter().filter(|version| passes(query, version)).collect();
-            return Ok(Selection { versions, more: false, count });
+            return Ok(Selection { versions, more: false, count: u64::from(found.is_some()) });
         }
         let limit = match usize::try_from(query.limit) {
             Ok(0) | Err(_) => usize::MAX,

@@ -16,8 +16,7 @@ use crate::{
         ROW_HEADER_LEN, SNAPSHOT_FORMAT, SessionOutcomeRow, SessionRow,
     },
     store::Store,
-    version::{Position, Version},
-    versions::{VersionRef, Versions},
+    version::{Links, Position, Version, VersionRef},
 };
 
 /// A store being built from a snapshot; see [`Store::snapshot_next`].
@@ -269,28 +268,26 @@ impl StoreRestore {
         self.last_position = position;
         let is_tombstone = version.is_tombstone();
         let (lease, bytes) = (version.lease, version.logical_bytes());
-        let known = keyspace.index.get_mut(version.key.as_slice());
-        let mut version = version;
-        let mut before = None;
-        if let Some(versions) = &known {
-            before = keyspace.log.get(versions.newest().ordinal());
-        }
-        let mut lease_before = 0;
-        if let Some(before) = before {
+        let reference = VersionRef::new(keyspace.log.next_ordinal(), is_tombstone);
+        let newest = keyspace.index.get_mut(&version.key);
+        let previous = newest.map(|newest| std::mem::replace(newest, reference));
+        let before = previous.and_then(|previous| keyspace.log.get(previous.ordinal()));
+        let lease_before = before.map_or(0, |before| before.lease);
+        let replaced = before.is_some_and(|before| !before.is_tombstone());
+        let links = previous.map_or(Links::NONE, |before| keyspace.log.links_after(before));
+        let version = Version {
             // Versions of a key share its bytes.
-            version.key = before.key.clone();
-            lease_before = before.lease;
-            keyspace.live_count -= u64::from(!before.is_tombstone());
-        }
+            key: before.map_or_else(|| version.key.clone(), |before| before.key.clone()),
+            ..version
+        };
+        let version = version.linked(links);
         let key: Key = version.key.clone();
         keyspace.live_count += u64::from(!is_tombstone);
+        keyspace.live_count -= u64::from(replaced);
         keyspace.bytes += bytes;
-        let reference = VersionRef::new(keyspace.log.push(version), is_tombstone);
-        match known {
-            Some(versions) => versions.push(reference),
-            None => {
-                keyspace.index.insert(key.clone(), Versions::One(reference));
-            }
+        keyspace.log.push(version);
+        if previous.is_none() {
+            keyspace.index.insert(key.clone(), reference);
         }
         // Leases that ended long ago are named only by versions that are not the newest.
         self.store.leases.detach(&key, lease_before);

@@ -11,7 +11,9 @@
 //! Each version is also looked up by its key, so damage to the index does not pass.
 
 use crate::{
-    state_hash::StateHash, store::Store, version::ROW_OVERHEAD_BYTES, versions::VersionRef,
+    state_hash::StateHash,
+    store::Store,
+    version::{ROW_OVERHEAD_BYTES, VersionRef},
 };
 
 /// A check in progress; it may be dropped at any time.
@@ -117,21 +119,24 @@ impl Scrub {
         };
         let mut sum = StateHash::default();
         let mut from_revision = None;
+        let mut next = ordinal;
         for (ordinal, version) in chunk.versions() {
             let revision = version.mod_revision;
             from_revision.get_or_insert(revision);
             sum += version.hash();
             self.bytes += version.logical_bytes();
             let reference = VersionRef::new(ordinal, version.is_tombstone());
-            let versions = keyspace.index.get(version.key.as_slice());
-            if !versions.is_some_and(|versions| versions.contains(reference)) {
+            let newest = keyspace.index.get(&version.key).copied();
+            let found = newest.and_then(|newest| keyspace.log.newest_before(newest, ordinal + 1));
+            if found != Some(reference) {
                 return Err(ScrubDamage::Index { revision });
             }
+            next = ordinal + 1;
         }
         if sum != chunk.hash() {
             return Err(ScrubDamage::Versions { from_revision: from_revision.unwrap_or(0) });
         }
-        self.stage = Stage::Versions(chunk.next());
+        self.stage = Stage::Versions(next);
         Ok(())
     }
 

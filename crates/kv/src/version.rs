@@ -18,6 +18,11 @@ pub(crate) const ROW_OVERHEAD_BYTES: u64 = 64;
 /// Where a version stands in the store's history: its revision, and its place in it.
 pub(crate) type Position = (u64, u32);
 
+/// A reference to a version in the log: its ordinal there, and whether it is a tombstone. It may
+/// outlive its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VersionRef(u64);
+
 /// One version of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Version {
@@ -33,10 +38,65 @@ pub(crate) struct Version {
     pub(crate) version: u64,
     /// The attached lease, 0 for none.
     pub(crate) lease: u64,
+    /// The way to older versions of the key in this process's log, see [`Links`]; no part of the
+    /// state.
+    #[serde(skip)]
+    pub(crate) previous: VersionRef,
+    #[serde(skip)]
+    pub(crate) skip: VersionRef,
+    #[serde(skip)]
+    pub(crate) chain_number: u32,
+}
+
+/// The way from a version to older ones of its key.
+///
+/// A plain chain would make reads of the past slow for keys with a long history, so there is a
+/// second link that skips: the version with number `n` in its chain skips to `n` without its
+/// lowest bit. Any older version is then at most a few links times the logarithm away. Numbers
+/// only shape the skips; every link leads to an older version of the same key, or nowhere any
+/// more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Links {
+    /// The version before.
+    pub(crate) previous: VersionRef,
+    /// An older version, or the one before.
+    pub(crate) skip: VersionRef,
+    /// The version's number in its chain; wraps.
+    pub(crate) chain_number: u32,
+}
+
+impl Default for VersionRef {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl VersionRef {
+    /// Leads nowhere.
+    pub(crate) const NONE: Self = Self(u64::MAX);
+
+    pub(crate) const fn new(ordinal: u64, is_tombstone: bool) -> Self {
+        Self(ordinal << 1 | is_tombstone as u64)
+    }
+
+    pub(crate) const fn ordinal(self) -> u64 {
+        self.0 >> 1
+    }
+
+    /// The ordinal, unless the version says that the key is gone.
+    pub(crate) const fn live(self) -> Option<u64> {
+        if self.0 & 1 == 1 { None } else { Some(self.ordinal()) }
+    }
+}
+
+impl Links {
+    /// Of the first version of a key.
+    pub(crate) const NONE: Self =
+        Self { previous: VersionRef::NONE, skip: VersionRef::NONE, chain_number: 0 };
 }
 
 impl Version {
-    pub(crate) const fn tombstone(key: Key, position: Position) -> Self {
+    pub(crate) const fn tombstone(key: Key, position: Position, links: Links) -> Self {
         Self {
             key,
             value: Value::EMPTY,
@@ -45,7 +105,23 @@ impl Version {
             create_revision: 0,
             version: 0,
             lease: 0,
+            previous: links.previous,
+            skip: links.skip,
+            chain_number: links.chain_number,
         }
+    }
+
+    /// As it is, but at this place in its chain.
+    pub(crate) fn linked(self, links: Links) -> Self {
+        let Links { previous, skip, chain_number } = links;
+        Self { previous, skip, chain_number, ..self }
+    }
+
+    /// The next step from a version at or after the ordinal `end` to the newest before it.
+    pub(crate) fn older_towards(&self, end: u64) -> VersionRef {
+        // Whoever may read up to `end` may read what is younger: it was not freed.
+        let skip_is_younger = self.skip != VersionRef::NONE && self.skip.ordinal() >= end;
+        if skip_is_younger { self.skip } else { self.previous }
     }
 
     pub(crate) const fn is_tombstone(&self) -> bool {
@@ -98,8 +174,8 @@ mod tests {
     use bytes::Bytes;
 
     #[test]
-    fn a_version_takes_96_bytes_in_memory() {
-        assert_eq!(size_of::<Option<Version>>(), 96);
+    fn a_version_takes_112_bytes_in_memory() {
+        assert_eq!(size_of::<Option<Version>>(), 112);
     }
 
     #[test]
@@ -112,6 +188,9 @@ mod tests {
             create_revision: 3,
             version: 2,
             lease: 9,
+            previous: VersionRef::NONE,
+            skip: VersionRef::NONE,
+            chain_number: 0,
         };
         let others = [
             Version { key: Key::new(b"kv"), value: Value::EMPTY, ..version.clone() },

@@ -5,22 +5,23 @@
 //! leave gaps, and a chunk that is half gaps is packed, so memory goes with what lives.
 //!
 //! ```text
-//! closed chunks, by first ordinal          open chunk
-//! [0: v v . v v] [512: v . . v] [1900: v]  [2048: v v v v ->
+//! closed chunks, by first ordinal             open chunk
+//! [0: v v . v v] [512: v . . v] [1024: v]     [1536: v v v v ->
 //! ```
 //!
 //! Being append-only and in the order of revisions, the log is at once the index by revision that
 //! watches start from, and what a snapshot walks: whoever knows the next ordinal at some moment
 //! knows the log of that moment. While a walk is on, versions that compaction frees are set aside
-//! for it; the hash and the counts no longer include them.
+//! for it; the hash and the count no longer include them.
 //!
-//! The log knows neither which version of a key is newest nor what may be freed.
+//! The versions of one key are chained, newest to oldest, see [`Links`]. Which is the newest, and
+//! what may be freed, is not known here.
 
 use std::collections::BTreeMap;
 
 use crate::{
     state_hash::StateHash,
-    version::{Position, Version},
+    version::{Links, Position, Version, VersionRef},
 };
 
 /// Ordinals of one chunk.
@@ -32,14 +33,12 @@ const CHUNK_BYTES_MAX: u64 = 1024 * 1024;
 /// The log of versions.
 #[derive(Debug, Default)]
 pub(crate) struct VersionLog {
-    /// Full chunks by their first ordinal; none is empty.
-    closed: BTreeMap<u64, Chunk>,
-    /// First ordinals of the full chunks by the first position each was opened with.
-    closed_by_position: BTreeMap<Position, u64>,
+    /// Full chunks, ascending; those that became empty are dropped when they are many.
+    closed: Vec<Chunk>,
+    /// Chunks among them that are empty.
+    closed_empty: usize,
     /// Where new versions go.
     open: Chunk,
-    /// First ordinal of the open chunk.
-    open_start: u64,
     /// The ordinal of the next version.
     next: u64,
     count: u64,
@@ -55,49 +54,71 @@ impl VersionLog {
     pub(crate) fn push(&mut self, version: Version) -> u64 {
         debug_assert!(self.last_position().is_none_or(|last| last < version.position()));
         let ordinal = self.next;
-        if ordinal - self.open_start >= CHUNK_SPAN || self.open.bytes >= CHUNK_BYTES_MAX {
+        if ordinal - self.open.start >= CHUNK_SPAN || self.open.bytes >= CHUNK_BYTES_MAX {
             self.close_chunk();
         }
         let hash = version.hash();
         self.hash += hash;
         self.count += 1;
         self.next += 1;
-        self.open.push(ordinal - self.open_start, version, hash);
+        self.open.push(ordinal, version, hash);
         ordinal
     }
 
-    /// Frees a version and returns the logical bytes it counted for.
-    pub(crate) fn free(&mut self, ordinal: u64) -> u64 {
-        let (start, chunk) = if ordinal >= self.open_start {
-            (self.open_start, &mut self.open)
-        } else {
-            let found = self.closed.range_mut(..=ordinal).next_back();
-            let (start, chunk) = found.expect("a version is freed once, while its chunk exists");
-            (*start, chunk)
+    /// The links of a version that follows another one of its key.
+    pub(crate) fn links_after(&self, previous: VersionRef) -> Links {
+        let Some(before) = self.get(previous.ordinal()) else { return Links::NONE };
+        let chain_number = before.chain_number.wrapping_add(1);
+        let mut skip = previous;
+        if chain_number.is_multiple_of(2) {
+            skip = before.skip;
+            for _ in 1..chain_number.trailing_zeros() {
+                let Some(skipped) = self.get(skip.ordinal()) else { break };
+                skip = skipped.skip;
+            }
+        }
+        Links { previous, skip, chain_number }
+    }
+
+    /// The newest version of a key that stands before an ordinal, given its newest of all. It
+    /// may be a tombstone.
+    pub(crate) fn newest_before(&self, newest: VersionRef, end: u64) -> Option<VersionRef> {
+        let mut reference = newest;
+        while reference.ordinal() >= end {
+            reference = self.get(reference.ordinal())?.older_towards(end);
+        }
+        Some(reference)
+    }
+
+    /// Frees a version and returns it, or what is left of it to know.
+    pub(crate) fn free(&mut self, ordinal: u64) -> Option<Freed> {
+        let in_open = ordinal >= self.open.start;
+        let at = if in_open { None } else { Some(self.closed_at(ordinal)?) };
+        let chunk = match at {
+            Some(at) => &mut self.closed[at],
+            None => &mut self.open,
         };
-        let version = chunk.remove(ordinal - start);
-        let version = version.expect("a version is freed once");
-        let hash = version.hash();
-        chunk.hash -= hash;
-        if chunk.live == 0 && start != self.open_start {
-            let first = chunk.first_position;
-            self.closed.remove(&start);
-            self.closed_by_position.remove(&first);
+        let (version, hash) = chunk.remove(ordinal)?;
+        if !in_open && chunk.live == 0 {
+            self.closed_empty += 1;
+            if self.closed_empty * 2 > self.closed.len() {
+                self.closed.retain(|chunk| chunk.live > 0);
+                self.closed_empty = 0;
+            }
         }
         self.hash -= hash;
         self.count -= 1;
-        let bytes = version.logical_bytes();
+        let freed = Freed { bytes: version.logical_bytes(), previous: version.previous };
         if ordinal < self.pinned_end {
             self.retained.insert(ordinal, version);
         }
-        bytes
+        Some(freed)
     }
 
     /// Keeps every version of this moment readable by [`Self::pinned_from`].
-    pub(crate) fn pin(&mut self) -> u64 {
+    pub(crate) fn pin(&mut self) {
         self.retained.clear();
         self.pinned_end = self.next;
-        self.next
     }
 
     /// Ends [`Self::pin`].
@@ -108,21 +129,17 @@ impl VersionLog {
 
     /// The version at an ordinal, unless it was freed.
     pub(crate) fn get(&self, ordinal: u64) -> Option<&Version> {
-        if ordinal >= self.open_start {
-            return self.open.get(ordinal - self.open_start);
+        if ordinal >= self.open.start {
+            return self.open.get(ordinal);
         }
-        let (start, chunk) = self.closed.range(..=ordinal).next_back()?;
-        chunk.get(ordinal - start)
+        self.closed[self.closed_at(ordinal)?].get(ordinal)
     }
 
     /// The versions at and above an ordinal, in order.
     pub(crate) fn from(&self, ordinal: u64) -> impl Iterator<Item = (u64, &Version)> {
-        let first = self.closed.range(..=ordinal).next_back().map_or(ordinal, |(start, _)| *start);
-        self.closed
-            .range(first..)
-            .map(|(start, chunk)| (*start, chunk))
-            .chain(std::iter::once((self.open_start, &self.open)))
-            .flat_map(move |(start, chunk)| chunk.from(ordinal.saturating_sub(start), start))
+        let first = self.closed_at(ordinal).unwrap_or(0);
+        let chunks = self.closed[first..].iter().chain(std::iter::once(&self.open));
+        chunks.flat_map(move |chunk| chunk.from(ordinal))
     }
 
     /// The versions at and above an ordinal as they were when [`Self::pin`] was called.
@@ -141,20 +158,21 @@ impl VersionLog {
     /// The first ordinal whose version stands at or after a position.
     pub(crate) fn first_at(&self, position: Position) -> u64 {
         if self.open.live > 0 && position >= self.open.first_position {
-            return self.open_start + self.open.first_at(position);
+            return self.open.first_at(position);
         }
-        let chunk = self.closed_by_position.range(..=position).next_back();
-        let Some((_, start)) = chunk else {
-            return self.closed.keys().next().copied().unwrap_or(self.open_start);
-        };
-        let chunk = self.closed.get(start).expect("a chunk leaves both maps at once");
-        start + chunk.first_at(position)
+        let chunks = self.closed.partition_point(|chunk| chunk.first_position <= position);
+        chunks.checked_sub(1).map_or(0, |at| self.closed[at].first_at(position))
     }
 
     /// Where the newest version stands that is still there.
     pub(crate) fn last_position(&self) -> Option<Position> {
-        let last_closed = || self.closed.values().next_back().and_then(Chunk::last);
+        let last_closed = || self.closed.iter().rev().find_map(Chunk::last);
         self.open.last().or_else(last_closed).map(Version::position)
+    }
+
+    /// The ordinal that the next version will get.
+    pub(crate) const fn next_ordinal(&self) -> u64 {
+        self.next
     }
 
     /// How many versions there are.
@@ -167,71 +185,80 @@ impl VersionLog {
         self.hash
     }
 
-    /// The chunk at or after an ordinal, for a check: its first ordinal, the ordinal to go on
-    /// with, what its versions' hashes should add up to, and the versions.
+    /// The chunk with the first version at or after an ordinal, to be checked.
     pub(crate) fn chunk_from(&self, ordinal: u64) -> Option<ChunkView<'_>> {
-        let closed = self.closed.range(ordinal..).next();
-        let (start, chunk) = match closed {
-            Some((start, chunk)) => (*start, chunk),
-            None if ordinal <= self.open_start && self.open.live > 0 => {
-                (self.open_start, &self.open)
-            }
-            None => return None,
-        };
-        Some(ChunkView { start, chunk })
+        let first = self.closed_at(ordinal).unwrap_or(0);
+        let mut chunks = self.closed[first..].iter().chain(std::iter::once(&self.open));
+        chunks.find(|chunk| chunk.from(ordinal).next().is_some()).map(ChunkView)
     }
 
     /// The sum of what all chunks should add up to.
     pub(crate) fn hash_of_chunks(&self) -> StateHash {
         let mut sum = self.open.hash;
-        self.closed.values().for_each(|chunk| sum += chunk.hash);
+        self.closed.iter().for_each(|chunk| sum += chunk.hash);
         sum
     }
 
     /// Overwrites a version behind the hash's back, as failing memory would.
     #[cfg(test)]
     pub(crate) fn damage(&mut self, ordinal: u64, damage: impl FnOnce(&mut Version)) {
-        let slot = self.open.slots[usize::try_from(ordinal - self.open_start).unwrap()].as_mut();
-        damage(slot.unwrap());
+        let slot = self.open.slot(ordinal).expect("it is in the open chunk");
+        damage(self.open.slots[slot].as_mut().expect("it is there"));
+    }
+
+    /// The closed chunk that an ordinal lies in.
+    fn closed_at(&self, ordinal: u64) -> Option<usize> {
+        let first = self.closed.first()?.start;
+        let holds = |at: usize| {
+            let next = self.closed.get(at + 1).unwrap_or(&self.open);
+            self.closed.get(at).is_some_and(|chunk| chunk.start <= ordinal) && ordinal < next.start
+        };
+        // Where it is if no chunk before was closed early or dropped.
+        let guess = usize::try_from(ordinal.checked_sub(first)? / CHUNK_SPAN).ok()?;
+        if holds(guess) {
+            return Some(guess);
+        }
+        self.closed.partition_point(|chunk| chunk.start <= ordinal).checked_sub(1)
     }
 
     fn close_chunk(&mut self) {
-        let mut chunk = std::mem::take(&mut self.open);
+        let mut chunk =
+            std::mem::replace(&mut self.open, Chunk { start: self.next, ..Chunk::default() });
         if chunk.live > 0 {
             chunk.pack();
-            self.closed_by_position.insert(chunk.first_position, self.open_start);
-            self.closed.insert(self.open_start, chunk);
+            self.closed.push(chunk);
         }
-        self.open_start = self.next;
     }
+}
+
+/// What is left to know of a freed version.
+pub(crate) struct Freed {
+    /// The logical bytes that it counted for.
+    pub(crate) bytes: u64,
+    /// The version of its key before it.
+    pub(crate) previous: VersionRef,
 }
 
 /// One chunk of the log, to be checked.
-pub(crate) struct ChunkView<'a> {
-    start: u64,
-    chunk: &'a Chunk,
-}
+pub(crate) struct ChunkView<'a>(&'a Chunk);
 
 impl<'a> ChunkView<'a> {
-    /// The ordinal from which the next chunk is found.
-    pub(crate) const fn next(&self) -> u64 {
-        self.start + 1
-    }
-
     /// What the versions' hashes should add up to.
     pub(crate) const fn hash(&self) -> StateHash {
-        self.chunk.hash
+        self.0.hash
     }
 
     pub(crate) fn versions(&self) -> impl Iterator<Item = (u64, &'a Version)> + use<'a> {
-        self.chunk.from(0, self.start)
+        self.0.from(0)
     }
 }
 
 /// Neighbouring versions.
 #[derive(Debug, Default)]
 struct Chunk {
-    /// Distance of each slot from the chunk's first ordinal, ascending.
+    /// The first ordinal.
+    start: u64,
+    /// Distance of each slot from the first ordinal, ascending; empty while all are in place.
     offsets: Vec<u16>,
     /// The versions; `None` where one was freed.
     slots: Vec<Option<Version>>,
@@ -241,48 +268,57 @@ struct Chunk {
     bytes: u64,
     /// The sum of the hashes of what is in.
     hash: StateHash,
-    /// Position of the first version ever put in; no later one stands before it.
+    /// No version in it stands before, and none of the chunk before stands at it or after.
     first_position: Position,
 }
 
 impl Chunk {
-    fn push(&mut self, offset: u64, version: Version, hash: StateHash) {
-        let offset = u16::try_from(offset).expect("a chunk spans at most CHUNK_SPAN ordinals");
+    fn push(&mut self, ordinal: u64, version: Version, hash: StateHash) {
         if self.live == 0 {
-            // Empty, or emptied while open: whatever was there stands before this version.
-            *self = Self { bytes: self.bytes, ..Self::default() };
+            // Fresh, or emptied while open: whatever was there stands before this version.
+            let bytes = self.bytes;
+            *self = Self { start: ordinal, bytes, ..Self::default() };
             self.first_position = version.position();
+        }
+        if !self.offsets.is_empty() || self.slots.len() as u64 != ordinal - self.start {
+            self.ensure_offsets();
+            self.offsets.push(offset(ordinal - self.start));
         }
         self.bytes += version.logical_bytes();
         self.hash += hash;
         self.live += 1;
-        self.offsets.push(offset);
         self.slots.push(Some(version));
     }
 
-    fn remove(&mut self, offset: u64) -> Option<Version> {
-        let slot = self.slot(offset)?;
+    fn remove(&mut self, ordinal: u64) -> Option<(Version, StateHash)> {
+        let slot = self.slot(ordinal)?;
         let version = self.slots[slot].take()?;
+        let hash = version.hash();
+        self.hash -= hash;
         self.live -= 1;
         if self.live * 2 < self.slots.len() {
             self.pack();
         }
-        Some(version)
+        Some((version, hash))
     }
 
-    fn get(&self, offset: u64) -> Option<&Version> {
-        self.slots[self.slot(offset)?].as_ref()
+    fn get(&self, ordinal: u64) -> Option<&Version> {
+        self.slots[self.slot(ordinal)?].as_ref()
     }
 
-    /// The versions from an offset on, with their ordinals.
-    fn from(&self, offset: u64, start: u64) -> impl Iterator<Item = (u64, &Version)> {
-        let at = self.offsets.partition_point(|present| u64::from(*present) < offset);
-        self.offsets[at..].iter().zip(&self.slots[at..]).filter_map(move |(offset, slot)| {
-            slot.as_ref().map(|version| (start + u64::from(*offset), version))
-        })
+    /// The versions at and above an ordinal.
+    fn from(&self, ordinal: u64) -> impl Iterator<Item = (u64, &Version)> {
+        let wanted = ordinal.saturating_sub(self.start);
+        let first = if self.offsets.is_empty() {
+            usize::try_from(wanted).unwrap_or(usize::MAX).min(self.slots.len())
+        } else {
+            self.offsets.partition_point(|present| u64::from(*present) < wanted)
+        };
+        (first..self.slots.len())
+            .filter_map(|slot| Some((self.ordinal(slot), self.slots[slot].as_ref()?)))
     }
 
-    /// The offset of the first version at or after a position, or one behind the last.
+    /// The ordinal of the first version at or after a position, or one behind the last.
     fn first_at(&self, position: Position) -> u64 {
         let (mut low, mut high) = (0, self.slots.len());
         while low < high {
@@ -294,9 +330,9 @@ impl Chunk {
                 _ => high = middle,
             }
         }
-        match self.offsets.get(low) {
-            Some(offset) => u64::from(*offset),
-            None => self.offsets.last().map_or(0, |last| u64::from(*last) + 1),
+        match low.checked_sub(1) {
+            Some(before) => self.ordinal(before) + 1,
+            None => self.start,
         }
     }
 
@@ -304,13 +340,15 @@ impl Chunk {
         self.slots.iter().rev().find_map(Option::as_ref)
     }
 
-    /// The slot of an offset.
-    fn slot(&self, offset: u64) -> Option<usize> {
-        let offset = u16::try_from(offset).ok()?;
-        let dense = usize::from(offset);
-        // Ascending and distinct: an offset in its own place has all smaller ones before it.
-        if self.offsets.get(dense) == Some(&offset) {
-            return Some(dense);
+    fn ordinal(&self, slot: usize) -> u64 {
+        self.start + self.offsets.get(slot).map_or(slot as u64, |offset| u64::from(*offset))
+    }
+
+    /// The slot of an ordinal.
+    fn slot(&self, ordinal: u64) -> Option<usize> {
+        let offset = u16::try_from(ordinal.checked_sub(self.start)?).ok()?;
+        if self.offsets.is_empty() {
+            return Some(usize::from(offset)).filter(|slot| *slot < self.slots.len());
         }
         self.offsets.binary_search(&offset).ok()
     }
@@ -318,6 +356,7 @@ impl Chunk {
     /// Closes the gaps and gives back what memory is left over.
     fn pack(&mut self) {
         if self.live < self.slots.len() {
+            self.ensure_offsets();
             let mut slots = self.slots.iter();
             self.offsets.retain(|_| slots.next().is_some_and(Option::is_some));
             self.slots.retain(Option::is_some);
@@ -325,6 +364,16 @@ impl Chunk {
         self.offsets.shrink_to_fit();
         self.slots.shrink_to_fit();
     }
+
+    fn ensure_offsets(&mut self) {
+        if self.offsets.is_empty() {
+            self.offsets = (0..self.slots.len() as u64).map(offset).collect();
+        }
+    }
+}
+
+fn offset(distance: u64) -> u16 {
+    u16::try_from(distance).expect("a chunk spans at most CHUNK_SPAN ordinals")
 }
 
 #[cfg(test)]
@@ -341,6 +390,9 @@ mod tests {
             create_revision: 1,
             version: 1,
             lease: 0,
+            previous: VersionRef::NONE,
+            skip: VersionRef::NONE,
+            chain_number: 0,
         }
     }
 
@@ -351,19 +403,20 @@ mod tests {
             assert_eq!(log.push(version(number)), number);
         }
         for number in (0..2_000).filter(|number| freed(*number)) {
-            log.free(number);
+            assert!(log.free(number).is_some());
         }
         log
     }
 
     #[test]
     fn versions_are_found_whatever_was_freed_around_them() {
-        let patterns: [fn(u64) -> bool; 5] = [
+        let patterns: [fn(u64) -> bool; 6] = [
             |_| false,
             |number| !number.is_multiple_of(7),
             |number| number < 1_100,
             |number| number > 400,
             |number| (300..1_800).contains(&number),
+            |_| true,
         ];
         for freed in patterns {
             let log = log(freed);
@@ -389,20 +442,30 @@ mod tests {
     }
 
     #[test]
+    fn a_log_goes_on_after_everything_in_it_was_freed() {
+        let mut log = log(|_| true);
+        assert_eq!(log.push(version(2_000)), 2_000);
+        assert_eq!(log.push(version(2_001)), 2_001);
+        assert!(log.free(2_000).is_some() && log.free(2_000).is_none());
+        assert_eq!(log.from(0).map(|(ordinal, _)| ordinal).collect::<Vec<_>>(), [2_001]);
+        assert_eq!(log.from(log.first_at((1, 0))).count(), 1);
+    }
+
+    #[test]
     fn hash_and_chunks_add_up_after_every_kind_of_change() {
         let log = log(|number| number % 3 == 1 || number < 600);
         let mut sum = StateHash::default();
         log.from(0).for_each(|(_, version)| sum += version.hash());
         assert_eq!(log.hash(), sum);
         assert_eq!(log.hash_of_chunks(), sum);
-        let mut ordinal = 0;
+        let mut next = 0;
         let mut count = 0;
-        while let Some(chunk) = log.chunk_from(ordinal) {
+        while let Some(chunk) = log.chunk_from(next) {
             let mut sum = StateHash::default();
             chunk.versions().for_each(|(_, version)| sum += version.hash());
             assert_eq!(chunk.hash(), sum);
             count += chunk.versions().count() as u64;
-            ordinal = chunk.next();
+            next = chunk.versions().last().map_or(next, |(ordinal, _)| ordinal + 1);
         }
         assert_eq!(count, log.count());
     }
@@ -435,5 +498,30 @@ mod tests {
         }
         assert_eq!(log.closed.len(), 3);
         assert_eq!(log.from(0).count(), 8);
+        assert!((0..8).all(|ordinal| log.get(ordinal).is_some()));
+    }
+
+    #[test]
+    fn any_version_of_a_long_chain_is_found_in_few_steps() {
+        let mut log = VersionLog::default();
+        let mut newest = VersionRef::NONE;
+        for number in 0..10_000 {
+            let links = log.links_after(newest);
+            newest = VersionRef::new(log.push(version(number).linked(links)), false);
+        }
+        for end in (0..10_000).step_by(7) {
+            let found = log.newest_before(newest, end);
+            assert_eq!(found.map(VersionRef::ordinal), end.checked_sub(1), "before {end}");
+            let mut steps = 0;
+            let mut reference = newest;
+            while reference.ordinal() >= end {
+                reference = log.get(reference.ordinal()).unwrap().older_towards(end);
+                steps += 1;
+                if reference == VersionRef::NONE {
+                    break;
+                }
+            }
+            assert!(steps < 110, "{steps} steps to {end}");
+        }
     }
 }
