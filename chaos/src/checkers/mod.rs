@@ -8,6 +8,7 @@
 //!
 //! They know the rules of the store and of Raft, and nothing of how the node keeps them.
 mod bounds;
+pub mod durability;
 pub mod leases;
 pub mod linearizability;
 mod observation;
@@ -15,6 +16,7 @@ pub mod revisions;
 pub mod staleness;
 #[cfg(test)]
 mod story;
+pub mod watches;
 mod writes;
 
 use std::fmt;

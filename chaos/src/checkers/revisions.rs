@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Rule, Violation, writes::Writes};
-use crate::history::{
-    Answer, Call, Consistency, History, Operation, Origin, Outcome, Shown,
+use super::{
+    Rule, Violation,
+    writes::{Witness, Write, Writes},
 };
+use crate::history::{Answer, Call, Consistency, History, Operation, Origin, Outcome, Shown};
 
 /// Checks the revisions of a history.
 #[must_use]
@@ -26,16 +27,21 @@ pub fn check(history: &History) -> Vec<Violation> {
         violations.extend(as_written(operation, &writes));
     }
     for (key, known) in writes.iter() {
+        let mut before = None;
         for (revision, write) in known {
-            let Some(value) = write.value else { continue };
             let (node, at_us) = (write.witness.node(), write.witness.at_us());
-            let wrong = has_writer(&writes, key, value, *revision, at_us);
+            let wrong = match (before, write.value) {
+                (_, Some(value)) => has_writer(&writes, key, value, *revision, at_us),
+                (Some(before), None) => has_deleter(&writes, key, before, *revision, write),
+                (None, None) => None,
+            };
             violations.extend(wrong.map(|(rule, what)| Violation {
                 at_us,
                 rule,
                 node: Some(node),
                 what,
             }));
+            before = write.value;
         }
     }
     violations
@@ -238,6 +244,25 @@ fn has_writer<'a>(
     })
 }
 
+/// What is wrong with a deletion that a watch tells of, if no call and no lease can be behind it.
+fn has_deleter<'a>(
+    writes: &Writes<'a>,
+    key: &'a Bytes,
+    before: &'a Bytes,
+    revision: u64,
+    write: &Write<'_>,
+) -> Option<(Rule, String)> {
+    let by_call = matches!(write.witness, Witness::Operation(_));
+    (!by_call && !writes.can_vanish(key, before)).then(|| {
+        let what = format!(
+            "revision {revision} deleted {}, by {}, which nobody asked for",
+            Shown(key),
+            write.witness
+        );
+        (Rule::Revisions, what)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,6 +356,27 @@ mod tests {
         let from_the_future =
             vec![(0, 1, get("a"), found(2, "1", 2)), (5, 6, put("a", "1"), Outcome::Unknown)];
         assert_eq!(broken(from_the_future), [Rule::Revisions]);
+    }
+
+    #[test]
+    fn a_deletion_that_nobody_asked_for_is_found() {
+        let seen = |call| {
+            let mut history = history(vec![(0, 1, call, created(2))]);
+            watch(&mut history, 0, 5, 3, &[("a", None)]);
+            check(&history).len()
+        };
+        assert_eq!(seen(put("a", "1")), 1);
+        assert_eq!(seen(leased("a", "1", 7)), 0);
+    }
+
+    #[test]
+    fn a_leased_write_of_unknown_outcome_may_take_the_key_with_it() {
+        let calls = vec![
+            (0, 1, put("a", "1"), created(2)),
+            (2, 3, leased("a", "2", 7), Outcome::Unknown),
+            (4, 5, get("a"), nothing(4)),
+        ];
+        assert_eq!(broken(calls), []);
     }
 
     #[test]

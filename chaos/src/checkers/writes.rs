@@ -4,10 +4,7 @@
 //! them disagree about a key at a revision, something is wrong. The oracles lean on this table:
 //! it costs one pass and finds most violations without a search, in words that name both sides.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 
@@ -22,8 +19,9 @@ pub(super) struct Writes<'a> {
     keys: BTreeMap<&'a Bytes, BTreeMap<u64, Write<'a>>>,
     /// The calls that may have written a value to a key.
     writers: BTreeMap<(&'a Bytes, &'a Bytes), Vec<&'a Operation>>,
-    /// The keys that a call of unknown outcome may have deleted.
-    perhaps_deleted: BTreeSet<&'a Bytes>,
+    /// When the first call of unknown outcome was sent after which the key may be gone: a delete,
+    /// or a write with a lease that may have ended since.
+    unanswered_us: BTreeMap<&'a Bytes, u64>,
 }
 
 /// A known write.
@@ -81,10 +79,10 @@ impl<'a> Writes<'a> {
             if let Some((key, value, _)) = operation.call.write() {
                 writes.writers.entry((key, value)).or_default().push(operation);
             }
-            if let Call::Delete { key, .. } = &operation.call
-                && operation.outcome == Outcome::Unknown
+            if operation.outcome == Outcome::Unknown
+                && let Some(key) = may_leave_no_key(&operation.call)
             {
-                writes.perhaps_deleted.insert(key);
+                writes.unanswered_us.entry(key).or_insert(operation.invoked_us);
             }
             if let Some((key, revision, value)) = told(operation) {
                 let write = Write { value, witness: Witness::Operation(operation) };
@@ -140,13 +138,19 @@ impl<'a> Writes<'a> {
         self.writers.get(&(key, value)).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a call that was sent by then, and whose outcome nobody knows, may have deleted the
+    /// key.
+    pub(super) fn may_be_deleted(&self, key: &Bytes, by_us: u64) -> bool {
+        self.unanswered_us.get(key).is_some_and(|sent_us| *sent_us <= by_us)
+    }
+
     /// Whether a key that was written like this can be gone later although no deletion is known:
     /// by a call that got no answer, or by the end of a lease.
     pub(super) fn can_vanish(&self, key: &'a Bytes, value: &'a Bytes) -> bool {
         let writers = self.writers(key, value);
         let leases = writers.iter().filter_map(|writer| Some(writer.call.write()?.2));
         writers.is_empty()
-            || self.perhaps_deleted.contains(key)
+            || self.unanswered_us.contains_key(key)
             || leases.into_iter().any(|lease| lease != 0)
     }
 }
@@ -163,6 +167,17 @@ fn told(operation: &Operation) -> Option<(&Bytes, u64, Option<&Bytes>)> {
             let (key, value, _) = call.write()?;
             Some((key, operation.wrote_at()?, Some(value)))
         }
+    }
+}
+
+/// The key that may be gone after the call.
+const fn may_leave_no_key(call: &Call) -> Option<&Bytes> {
+    match call {
+        Call::Delete { key, .. } => Some(key),
+        Call::Put { key, lease, .. } | Call::CompareAndSet { key, lease, .. } if *lease != 0 => {
+            Some(key)
+        }
+        _ => None,
     }
 }
 
