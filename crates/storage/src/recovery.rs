@@ -13,23 +13,22 @@
 //!
 //! Nothing here writes: making the surviving tail durable is the business of `seal`.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use mainstay_world::{Disk, FileId};
+use mainstay_world::Disk;
 
 use crate::{
-    damage::{Damage, DamageKind},
+    damage::DamageKind,
     entry::LogPosition,
-    frame::{FrameFault, FramePlace},
+    frame::FrameFault,
     identity::Identity,
     open_error::OpenError,
     outline::Outline,
     record::{Base, Predecessor, Record, read_records},
     replay::Replay,
-    segment::{
-        FRAMES_AT, Frame, SegmentHeaderFault, SegmentReader, read_segment_header, segment_name,
-    },
+    segment::{FRAMES_AT, segment_name},
+    segment_files::{Fault, ReadFrame, SegmentFiles},
     shared::SegmentRecord,
 };
 
@@ -87,11 +86,8 @@ pub(crate) async fn read_log(
     proven: u64,
     limits: ReadLimits,
 ) -> Result<FoundLog, OpenError> {
-    let mut files = BTreeMap::new();
-    for &id in ids {
-        files.insert(id, SegmentFile::open(disk, identity, id).await?);
-    }
-    let found = LogFiles { files, limits }.read(proven).await;
+    let files = SegmentFiles::open(disk, identity, ids).await?;
+    let found = LogReading { files, limits }.read(proven).await;
     found.map_err(|fault| fault.into_open_error())
 }
 
@@ -102,85 +98,12 @@ pub(crate) struct ReadLimits {
     pub(crate) copy_bytes_max: u64,
 }
 
-/// One segment, open, with a sound header.
-struct SegmentFile {
-    disk: Arc<dyn Disk>,
-    file: FileId,
-    reader: SegmentReader,
-    seed: u32,
-}
-
-impl SegmentFile {
-    async fn open(disk: &Arc<dyn Disk>, identity: &Identity, id: u64) -> Result<Self, OpenError> {
-        let name = segment_name(id);
-        let failed = |action| {
-            let name = name.clone();
-            move |source| OpenError::File { action, file: name, source }
-        };
-        let file = disk.open(&name).await.map_err(failed("open"))?;
-        let len = disk.length(file).await.map_err(failed("measure"))?;
-        let sector =
-            disk.read_at(file, 0, crate::frame::SECTOR_LEN).await.map_err(failed("read"))?;
-        let seed = read_segment_header(&sector, identity, id).map_err(|fault| match fault {
-            SegmentHeaderFault::Foreign(source) => OpenError::foreign(&name, source),
-            SegmentHeaderFault::Damaged | SegmentHeaderFault::OtherSegment(_) => {
-                OpenError::damaged(&name, 0, fault.into())
-            }
-        })?;
-        let reader = SegmentReader::new(Arc::clone(disk), file, len, seed);
-        Ok(Self { disk: Arc::clone(disk), file, reader, seed })
-    }
-}
-
-impl Drop for SegmentFile {
-    fn drop(&mut self) {
-        drop(self.disk.close(self.file));
-    }
-}
-
-/// What is wrong, and where.
-struct Fault {
-    segment: u64,
-    offset: u64,
-    cause: FaultCause,
-}
-
-enum FaultCause {
-    Damage(DamageKind),
-    Io(io::Error),
-}
-
-impl Fault {
-    fn damage(segment: u64, offset: u64, damage: impl Into<DamageKind>) -> Self {
-        Self { segment, offset, cause: FaultCause::Damage(damage.into()) }
-    }
-
-    fn into_open_error(self) -> OpenError {
-        let file = segment_name(self.segment);
-        match self.cause {
-            FaultCause::Damage(damage) => {
-                OpenError::Damaged { file, offset: self.offset, source: Damage(damage) }
-            }
-            FaultCause::Io(source) => OpenError::File { action: "read", file, source },
-        }
-    }
-}
-
-struct LogFiles {
-    files: BTreeMap<u64, SegmentFile>,
+struct LogReading {
+    files: SegmentFiles,
     limits: ReadLimits,
 }
 
-/// A frame with its records still encoded, base taken off.
-struct ReadFrame {
-    place: FramePlace,
-    checksum: u32,
-    len: usize,
-    records: Bytes,
-    base: Option<Base>,
-}
-
-impl LogFiles {
+impl LogReading {
     async fn read(mut self, proven: u64) -> Result<FoundLog, Fault> {
         let (newest, later_used) = self.newest().await?;
         let (chain, beginning_is_gone) = self.chain(newest).await?;
@@ -198,21 +121,20 @@ impl LogFiles {
         let mut found = self.read_open(last.segment, open_end, replay).await?;
         let newest = found.keeps(last.segment).then_some(last);
         let kept = older.iter().chain(newest).map(|link| link.segment);
-        found.segments = kept.map(|id| SegmentRecord { id, seed: self.files[&id].seed }).collect();
+        found.segments = kept.map(|id| SegmentRecord { id, seed: self.files.seed(id) }).collect();
         found.beginning_is_gone = beginning_is_gone;
         Ok(found)
     }
 
     /// The newest segment with a frame, and whether a later one was written to.
     async fn newest(&mut self) -> Result<(u64, bool), Fault> {
-        let ids: Vec<u64> = self.files.keys().rev().copied().collect();
         let mut later_used = false;
         let mut first_fault = None;
-        for &id in &ids {
-            match self.frame(id, FRAMES_AT).await? {
+        for id in self.files.ids().into_iter().rev() {
+            match self.files.frame(id, FRAMES_AT).await? {
                 Ok(_frame) => return Ok((id, later_used)),
                 Err(fault) => {
-                    let rest = self.rest(id, FRAMES_AT).await?;
+                    let rest = self.files.rest(id, FRAMES_AT).await?;
                     if let Some(frame_at) = rest.frame_at {
                         let damage = DamageKind::FrameFollows { fault, frame_at };
                         return Err(Fault::damage(id, FRAMES_AT, damage));
@@ -232,7 +154,7 @@ impl LogFiles {
         let mut links = Vec::new();
         let mut segment = newest;
         loop {
-            let frame = self.frame(segment, FRAMES_AT).await?;
+            let frame = self.files.frame(segment, FRAMES_AT).await?;
             let frame = frame.map_err(|fault| Fault::damage(segment, FRAMES_AT, fault))?;
             let Some(base) = frame.base else {
                 return Err(Fault::damage(segment, FRAMES_AT, DamageKind::NoBase));
@@ -247,7 +169,7 @@ impl LogFiles {
                 return Err(Fault::damage(segment, FRAMES_AT, FrameFault::Chain));
             }
             segment = before.segment;
-            if !self.files.contains_key(&segment) {
+            if !self.files.contains(segment) {
                 links.reverse();
                 return Ok((links, true));
             }
@@ -280,7 +202,7 @@ impl LogFiles {
         let mut offset = FRAMES_AT;
         let mut before: Option<ReadFrame> = None;
         while offset < end.end {
-            let frame = self.frame(segment, offset).await?;
+            let frame = self.files.frame(segment, offset).await?;
             let frame = frame.map_err(|fault| Fault::damage(segment, offset, fault))?;
             follows(before.as_ref(), &frame)
                 .map_err(|fault| Fault::damage(segment, offset, fault))?;
@@ -309,7 +231,7 @@ impl LogFiles {
         // Where the log ends in what is applied already, if some of this segment is.
         let mut applied: Option<Predecessor> = None;
         let fault = loop {
-            let frame = match self.frame(segment, offset).await? {
+            let frame = match self.files.frame(segment, offset).await? {
                 Ok(frame) => frame,
                 Err(fault) => break fault,
             };
@@ -339,12 +261,11 @@ impl LogFiles {
         }
         let frames =
             held.iter().map(|frame| (frame.place.offset, frame.len, frame.records.clone()));
-        let file = &self.files[&segment];
         Ok(FoundLog {
             newest: Some(Newest {
                 segment,
-                len: file.reader.len(),
-                seed: file.seed,
+                len: self.files.len(segment),
+                seed: self.files.seed(segment),
                 end: last,
                 frames: frames.collect(),
             }),
@@ -369,7 +290,7 @@ impl LogFiles {
         fault: FrameFault,
         open: OpenEnd,
     ) -> Result<Option<TornTail>, Fault> {
-        let rest = self.rest(segment, last.end).await?;
+        let rest = self.files.rest(segment, last.end).await?;
         let damage = if let Some(frame_at) = rest.frame_at {
             Some(DamageKind::FrameFollows { fault, frame_at })
         } else if rest.used && open.later_used {
@@ -385,42 +306,6 @@ impl LogFiles {
             None => Ok((rest.used || open.later_used)
                 .then(|| TornTail { file: segment_name(segment), offset: last.end })),
         }
-    }
-
-    async fn frame(
-        &mut self,
-        segment: u64,
-        offset: u64,
-    ) -> Result<Result<ReadFrame, FrameFault>, Fault> {
-        let failed = |error| Fault { segment, offset, cause: FaultCause::Io(error) };
-        let file = self.files.get_mut(&segment).expect("only segments that exist are read");
-        let Frame { head, mut payload } = match file.reader.frame(segment, offset).await {
-            Ok(Ok(frame)) => frame,
-            Ok(Err(fault)) => return Ok(Err(fault)),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut base = None;
-        if offset == FRAMES_AT {
-            let first = Record::read(&mut payload)
-                .map_err(|fault| Fault::damage(segment, offset, fault))?;
-            let Record::Base(found) = first else {
-                return Err(Fault::damage(segment, offset, DamageKind::NoBase));
-            };
-            base = Some(found);
-        }
-        Ok(Ok(ReadFrame {
-            place: head.place,
-            checksum: head.checksum,
-            len: head.frame_len(),
-            records: payload,
-            base,
-        }))
-    }
-
-    async fn rest(&mut self, segment: u64, offset: u64) -> Result<crate::segment::Rest, Fault> {
-        let file = self.files.get_mut(&segment).expect("only segments that exist are read");
-        let rest = file.reader.rest(segment, offset).await;
-        rest.map_err(|error| Fault { segment, offset, cause: FaultCause::Io(error) })
     }
 }
 
@@ -438,17 +323,6 @@ struct OpenEnd {
     later_used: bool,
     /// The highest frame known to have been synced.
     proven: u64,
-}
-
-impl ReadFrame {
-    const fn end(&self, segment: u64) -> Predecessor {
-        Predecessor {
-            segment,
-            sequence: self.place.sequence,
-            end: self.place.offset + self.len as u64,
-            checksum: self.checksum,
-        }
-    }
 }
 
 impl FoundLog {
