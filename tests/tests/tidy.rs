@@ -142,12 +142,7 @@ fn nothing_half_done_is_left_behind() {
     for file in sources().filter(|file| !file.ends_with("tests/tests/tidy.rs")) {
         for (number, line) in read(&file).lines().enumerate() {
             for marker in markers {
-                assert!(
-                    !line.contains(marker),
-                    "{}:{} has {marker}",
-                    relative(&file),
-                    number + 1
-                );
+                assert!(!line.contains(marker), "{}:{} has {marker}", relative(&file), number + 1);
             }
         }
     }
@@ -206,7 +201,8 @@ fn banned_dependencies_are_not_in_the_lock_file() {
         .filter_map(|ban| ban.get("crate").and_then(toml::Value::as_str))
         .collect();
     assert!(!banned.is_empty(), "deny.toml bans nothing");
-    let lock: toml::Table = read(&root().join("Cargo.lock")).parse().expect("the lock file is TOML");
+    let lock: toml::Table =
+        read(&root().join("Cargo.lock")).parse().expect("the lock file is TOML");
     for package in lock["package"].as_array().expect("a list of packages") {
         let name = package["name"].as_str().unwrap_or_default();
         assert!(!banned.contains(name), "{name} is banned in deny.toml and in Cargo.lock");

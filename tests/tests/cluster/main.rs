@@ -1,0 +1,20 @@
+//! Black box: what the shipped program promises, held against real processes that are killed.
+//!
+//! Each module is one theme. The harness is the library of this package; `docs/testing.md` says how
+//! to keep the nodes' logs.
+
+mod bad_requests;
+mod bad_starts;
+mod commands;
+mod dev;
+mod exactly_once;
+mod full_disk;
+mod kills;
+mod leases;
+mod peer_port;
+mod reads;
+mod watches;
+mod wiped_folder;
+
+/// The program these tests were built with.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mainstay-under-test");
