@@ -8,6 +8,7 @@
 //!
 //! They know the rules of the store and of Raft, and nothing of how the node keeps them.
 mod bounds;
+mod cluster;
 pub mod durability;
 pub mod leases;
 pub mod linearizability;
@@ -26,6 +27,7 @@ use serde::Serialize;
 use crate::timeline::Seconds;
 
 pub use self::bounds::Bounds;
+pub use self::cluster::Cluster;
 pub use self::observation::{Ballot, EntryMark, Evidence, NodeEvent, NodeState};
 
 /// Something that must never happen, and did.

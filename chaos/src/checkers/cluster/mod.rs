@@ -1,0 +1,387 @@
+//! The rules of Raft and of replication, held against what the nodes do, as they do it.
+//!
+//! [`Cluster`] sits beside the run. It is told of every event on every node and, as often as the
+//! world likes, where each node stands; a violation is found at the event that makes it true. It
+//! keeps its own copy of every log (marks, not bytes), of what was committed, and of the state of
+//! the store at each sequence.
+//!
+//! The rules are those of the Raft paper (Ongaro and Ousterhout 2014, figure 3) with disks taken
+//! seriously: what counts is not what a node has, but what its disk would still have after a power
+//! loss. It does not know openraft, frames or files.
+
+mod log;
+mod node;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::node::{Applied, Node, Start, show_entry};
+use super::{EntryMark, Evidence, NodeEvent, NodeState, Rule, Violation};
+
+/// A run that goes wrong is told so often at most.
+const VIOLATIONS_MAX: usize = 50;
+
+/// Watches over a cluster while it runs.
+#[derive(Debug)]
+pub struct Cluster {
+    evidence: Evidence,
+    /// A majority of each of these sets decides; two while the members change.
+    voters: Vec<BTreeSet<u32>>,
+    nodes: BTreeMap<u32, Node>,
+    /// What is committed at each index, and who said so first.
+    committed: BTreeMap<u64, (EntryMark, u32)>,
+    /// By index and term: the hash of the entry, the term of the one before, and whose log it was.
+    entries: BTreeMap<(u64, u64), (u64, Option<u64>, u32)>,
+    /// Who led, or proposed, in each term.
+    leaders: BTreeMap<u64, u32>,
+    /// The store at each sequence.
+    stores: BTreeMap<u64, StoreMark>,
+    /// The first entry that brought the store to a revision.
+    revisions: BTreeMap<u64, u64>,
+    /// The last acknowledged index.
+    acknowledged: Option<u64>,
+    /// Node ids whose disks are lost.
+    lost_identities: BTreeSet<u64>,
+    violations: Vec<Violation>,
+}
+
+/// What a store was like after its so-many-th command, and who said so first.
+#[derive(Debug, Clone, Copy)]
+struct StoreMark {
+    revision: Option<u64>,
+    state_hash: Option<u128>,
+    node: u32,
+}
+
+/// Collects what is wrong with one node at one moment.
+pub(super) struct Findings {
+    at_us: u64,
+    node: u32,
+    violations: Vec<Violation>,
+}
+
+impl Findings {
+    const fn new(at_us: u64, node: u32) -> Self {
+        Self { at_us, node, violations: Vec::new() }
+    }
+
+    fn add(&mut self, rule: Rule, what: String) {
+        let (at_us, node) = (self.at_us, Some(self.node));
+        self.violations.push(Violation { at_us, rule, node, what });
+    }
+}
+
+impl Cluster {
+    /// Watches over a cluster with these voters.
+    #[must_use]
+    pub fn new(voters: impl IntoIterator<Item = u32>, evidence: Evidence) -> Self {
+        Self {
+            evidence,
+            voters: vec![voters.into_iter().collect()],
+            nodes: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+            acknowledged: None,
+            lost_identities: BTreeSet::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// Sets who decides from now on: a majority of each set.
+    pub fn set_voters(&mut self, voters: Vec<BTreeSet<u32>>) {
+        self.voters = voters;
+    }
+
+    /// What was found so far, in order.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// Takes out what was found since the last time.
+    pub fn take_violations(&mut self) -> Vec<Violation> {
+        std::mem::take(&mut self.violations)
+    }
+
+    /// Takes note of where a node stands.
+    pub fn stands(&mut self, at_us: u64, number: u32, now: NodeState) {
+        let node = self.nodes.entry(number).or_default();
+        if node.state == Some(now) {
+            return;
+        }
+        let mut findings = Findings::new(at_us, number);
+        let begins = node.begins_to_lead(&now);
+        let committed_before = node.state.and_then(|state| state.committed);
+        node.stand(now, &mut findings);
+        node.state = Some(now);
+        if begins {
+            self.leads(number, now.term, &mut findings);
+            self.has_all_committed(number, now.term, &mut findings);
+        }
+        if let Some(committed) = now.committed.filter(|_index| now.committed > committed_before) {
+            self.commit_up_to(number, committed_before, committed, &mut findings);
+        }
+        self.keep(findings);
+    }
+
+    /// Takes note of what a node did.
+    pub fn happened(&mut self, at_us: u64, number: u32, event: NodeEvent) {
+        let mut findings = Findings::new(at_us, number);
+        let evidence = self.evidence;
+        let node = self.nodes.entry(number).or_default();
+        match event {
+            NodeEvent::Started { identity, ballot, snapshot, purged, entries } => {
+                if self.lost_identities.contains(&identity) {
+                    let what = format!("node id {identity:016x} is back after its disk was lost");
+                    findings.add(Rule::IdentityReused, what);
+                }
+                let start = Start { identity, ballot, snapshot, purged, entries };
+                node.start(start, evidence, &mut findings);
+            }
+            NodeEvent::Stopped => node.state = None,
+            NodeEvent::DiskLost => self.lost_identities.extend(node.lose_disk()),
+            NodeEvent::Proposed(entry) => {
+                if node.term > entry.term {
+                    let what = format!("it proposed {} in term {}", show_entry(entry), node.term);
+                    findings.add(Rule::NoProposalBelowTerm, what);
+                }
+                self.leads(number, entry.term, &mut findings);
+            }
+            NodeEvent::Appended(entries) => {
+                for entry in entries {
+                    self.append(number, entry, &mut findings);
+                }
+            }
+            NodeEvent::Truncated { from } => self.truncate(number, from, &mut findings),
+            NodeEvent::Flushed { through } => node.flush(through, evidence, &mut findings),
+            NodeEvent::Durable { through } => node.durable(through),
+            NodeEvent::VoteSaved(ballot) => node.vote(ballot, &mut findings),
+            NodeEvent::Purged { through } => node.log.purge(through),
+            NodeEvent::SnapshotSaved { index } => node.snapshot_saved(index),
+            NodeEvent::SnapshotInstalled { index, sequence, state_hash } => {
+                if node.log.next() <= index {
+                    node.log.purge(index);
+                }
+                node.applied = Some(Applied { index, sequence: Some(sequence) });
+                let store =
+                    StoreMark { revision: None, state_hash: Some(state_hash), node: number };
+                self.compare_store(sequence, store, &mut findings);
+            }
+            NodeEvent::Applied { entry, sequence, revision, state_hash } => {
+                self.apply(number, entry, sequence, &mut findings);
+                let store = StoreMark { revision: Some(revision), state_hash, node: number };
+                self.compare_store(sequence, store, &mut findings);
+                self.revisions.entry(revision).or_insert(entry.index);
+            }
+        }
+        self.keep(findings);
+    }
+
+    /// Takes note that a client was told that its write is done, at this revision, by a node.
+    pub fn acknowledged(&mut self, at_us: u64, number: u32, revision: u64) {
+        let mut findings = Findings::new(at_us, number);
+        // An entry can take the store over several revisions.
+        match self.revisions.range(revision..).next() {
+            None => findings.add(
+                Rule::DurableOnMajority,
+                format!("it acknowledged revision {revision}, which no store has applied"),
+            ),
+            Some((_, index)) => {
+                self.acknowledged = self.acknowledged.max(Some(*index));
+                let entry = self.committed.get(index).map(|(entry, _)| *entry);
+                if let Some(entry) = entry.filter(|entry| !self.majority_holds(entry)) {
+                    findings.add(
+                        Rule::DurableOnMajority,
+                        format!(
+                            "it acknowledged revision {revision}, {}, which only the disks of {:?} hold",
+                            show_entry(entry),
+                            self.holders(&entry)
+                        ),
+                    );
+                }
+            }
+        }
+        self.keep(findings);
+    }
+
+    fn keep(&mut self, findings: Findings) {
+        let room = VIOLATIONS_MAX.saturating_sub(self.violations.len());
+        self.violations.extend(findings.violations.into_iter().take(room));
+    }
+
+    fn leads(&mut self, number: u32, term: u64, findings: &mut Findings) {
+        let leader = *self.leaders.entry(term).or_insert(number);
+        if leader != number {
+            let what = format!("it leads in term {term}, in which node {leader} led before");
+            findings.add(Rule::OneLeaderPerTerm, what);
+        }
+    }
+
+    /// Leader completeness: what was committed in earlier terms is in the log of a new leader.
+    fn has_all_committed(&self, number: u32, term: u64, findings: &mut Findings) {
+        let node = &self.nodes[&number];
+        let lacks = self
+            .committed
+            .values()
+            .map(|(entry, _)| entry)
+            .find(|entry| entry.term < term && !node.has(entry));
+        if let Some(entry) = lacks {
+            let acknowledged = Some(entry.index) <= self.acknowledged;
+            findings.add(
+                Rule::LeaderCompleteness,
+                format!(
+                    "it leads in term {term} without {}, which is committed{}",
+                    show_entry(*entry),
+                    if acknowledged { " and acknowledged" } else { "" }
+                ),
+            );
+        }
+    }
+
+    /// Log matching, by induction: the same index and term mean the same entry after the same one.
+    fn append(&mut self, number: u32, entry: EntryMark, findings: &mut Findings) {
+        let Some(node) = self.nodes.get_mut(&number) else { return };
+        let before = entry.index.checked_sub(1).and_then(|before| node.log.get(before));
+        let term_before = before.map(|before| before.term);
+        if !node.log.append(entry) {
+            let what = format!("{} does not follow the end of its log", show_entry(entry));
+            findings.add(Rule::LogMatching, what);
+        }
+        let known = self.entries.entry((entry.index, entry.term)).or_insert((
+            entry.hash,
+            term_before,
+            number,
+        ));
+        // A log that begins with this entry does not tell what was before it.
+        if known.1.is_none() {
+            known.1 = term_before;
+        }
+        let (hash, known_before, owner) = *known;
+        if hash != entry.hash || term_before.is_some() && term_before != known_before {
+            let what = format!(
+                "{} after term {term_before:?} is another one in the log of node {owner}: \
+                 {hash:016x} after term {known_before:?}",
+                show_entry(entry)
+            );
+            findings.add(Rule::LogMatching, what);
+        }
+    }
+
+    fn truncate(&mut self, number: u32, from: u64, findings: &mut Findings) {
+        let Some(node) = self.nodes.get_mut(&number) else { return };
+        let last = node.log.next();
+        let committed = (from..last)
+            .filter_map(|index| Some((node.log.get(index)?, self.committed.get(&index)?)))
+            .find(|(entry, (committed, _))| *entry == committed);
+        if let Some((entry, _)) = committed {
+            let what = format!("it removed {}, which is committed", show_entry(*entry));
+            findings.add(Rule::OneEntryPerIndex, what);
+        }
+        node.truncate(from);
+    }
+
+    fn commit_up_to(
+        &mut self,
+        number: u32,
+        before: Option<u64>,
+        committed: u64,
+        findings: &mut Findings,
+    ) {
+        for index in before.map_or(0, |before| before + 1)..=committed {
+            if let Some(entry) = self.nodes[&number].log.get(index).copied() {
+                self.commit(number, entry, findings);
+            }
+        }
+    }
+
+    fn commit(&mut self, number: u32, entry: EntryMark, findings: &mut Findings) {
+        if let Some((known, owner)) = self.committed.get(&entry.index) {
+            if *known != entry {
+                let what = format!(
+                    "{} is committed, where node {owner} committed {}",
+                    show_entry(entry),
+                    show_entry(*known)
+                );
+                findings.add(Rule::OneEntryPerIndex, what);
+            }
+            return;
+        }
+        self.committed.insert(entry.index, (entry, number));
+        if !self.majority_holds(&entry) {
+            let what = format!(
+                "{} is committed, which only the disks of {:?} hold",
+                show_entry(entry),
+                self.holders(&entry)
+            );
+            findings.add(Rule::DurableOnMajority, what);
+        }
+    }
+
+    fn apply(&mut self, number: u32, entry: EntryMark, sequence: u64, findings: &mut Findings) {
+        let Some(node) = self.nodes.get_mut(&number) else { return };
+        let before = node.applied.replace(Applied { index: entry.index, sequence: Some(sequence) });
+        let in_log = node.log.get(entry.index).copied();
+        if let Some(before) = before
+            && entry.index != before.index + 1
+        {
+            let what = format!("it applied {} after entry {}", show_entry(entry), before.index);
+            findings.add(Rule::ApplyOrder, what);
+        }
+        if let Some(before) = before.and_then(|before| before.sequence)
+            && !(before..=before + 1).contains(&sequence)
+        {
+            let what = format!("its sequence went from {before} to {sequence} with one entry");
+            findings.add(Rule::ApplyOrder, what);
+        }
+        if let Some(in_log) = in_log.filter(|in_log| *in_log != entry) {
+            let what = format!("it applied {}, but has {}", show_entry(entry), show_entry(in_log));
+            findings.add(Rule::ApplyOrder, what);
+        }
+        self.commit(number, entry, findings);
+    }
+
+    /// State machine safety: the same sequence means the same state.
+    fn compare_store(&mut self, sequence: u64, store: StoreMark, findings: &mut Findings) {
+        let known = self.stores.entry(sequence).or_insert(store);
+        let same_revision = agree(&mut known.revision, store.revision);
+        let same_hash = agree(&mut known.state_hash, store.state_hash);
+        if !same_revision || !same_hash {
+            let what = format!(
+                "its store at sequence {sequence} is at revision {:?} with hash {:x?}; that of node \
+                 {} was at revision {:?} with hash {:x?}",
+                store.revision, store.state_hash, known.node, known.revision, known.state_hash
+            );
+            findings.add(Rule::SameState, what);
+        }
+    }
+
+    fn majority_holds(&self, entry: &EntryMark) -> bool {
+        self.voters.iter().all(|voters| {
+            let holders = voters
+                .iter()
+                .filter(|voter| self.nodes.get(voter).is_some_and(|node| node.holds(entry)));
+            holders.count() > voters.len() / 2
+        })
+    }
+
+    fn holders(&self, entry: &EntryMark) -> Vec<u32> {
+        let holders = self.nodes.iter().filter(|(_, node)| node.holds(entry));
+        holders.map(|(number, _)| *number).collect()
+    }
+}
+
+/// Whether two words on the same thing agree; what was not known becomes known.
+fn agree<T: Copy + PartialEq>(known: &mut Option<T>, told: Option<T>) -> bool {
+    match (*known, told) {
+        (Some(known), Some(told)) => known == told,
+        (None, told) => {
+            *known = told;
+            true
+        }
+        (Some(_), None) => true,
+    }
+}
