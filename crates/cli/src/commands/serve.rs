@@ -135,8 +135,12 @@ fn resolve(
     Config::resolve(flags, Options::from_environment(variables.filter_map(text))?, file)
 }
 
+/// What libraries may say unless the option names them: openraft warns at every heartbeat to a
+/// node that is down, twenty times a second.
+const LIBRARIES: &str = "openraft=error,sled=warn,hyper=warn";
+
 fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = match EnvFilter::try_new(&config.log) {
+    let filter = match EnvFilter::try_new(format!("{LIBRARIES},{}", config.log)) {
         Ok(filter) => filter,
         Err(error) => {
             bail!(UsageError(format!("the option log cannot be {:?}: {error}", config.log)))
