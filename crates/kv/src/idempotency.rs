@@ -167,6 +167,13 @@ impl IdempotencyTable {
         sum
     }
 
+    /// Overwrites an outcome behind the hash's back, as failing memory would.
+    #[cfg(test)]
+    pub(crate) fn damage(&mut self, sequence: u64) {
+        let row = self.rows.get_mut(&sequence).expect("there is such a row");
+        row.kept.applied.revision ^= 1;
+    }
+
     /// Takes a row out whose key leads elsewhere, or nowhere, already.
     fn remove_row(&mut self, sequence: u64) {
         let row = self.rows.remove(&sequence).expect("a key leads to a row");

@@ -183,6 +183,12 @@ impl LeaseTable {
         sum
     }
 
+    /// Overwrites a lease behind the hash's back, as failing memory would.
+    #[cfg(test)]
+    pub(crate) fn damage(&mut self, id: u64) {
+        self.leases.get_mut(&id).expect("there is such a lease").ttl_ms ^= 1;
+    }
+
     /// A positive 63-bit id that is not taken; the same on every replica.
     fn free_id(&self, sequence: u64) -> u64 {
         (0_u64..)

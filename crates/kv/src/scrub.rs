@@ -177,3 +177,115 @@ fn sums_agree(store: &Store) -> bool {
         && store.sessions.computed_hash() == store.sessions.hash()
         && store.idempotency.computed_hash() == store.idempotency.hash()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        command::{Command, Put},
+        envelope::{ENVELOPE_FORMAT, Envelope, Origin, Proposal, Stamp},
+        key::Key,
+        value::Value,
+    };
+
+    fn apply(store: &mut Store, origin: Origin, command: Command) {
+        let envelope = Envelope {
+            format: ENVELOPE_FORMAT,
+            epoch: 1,
+            stamp: Stamp { term: 1, time_ms: 1 },
+            wall_ms: 1,
+            proposal: Proposal { origin, ..Proposal::unattributed(command) },
+        };
+        store.apply(envelope, 1).result.expect("it is carried out");
+    }
+
+    fn put(number: u64) -> Command {
+        let key = Bytes::from(format!("key{number}"));
+        let value = Some(Bytes::from(format!("a value of some length, for key {number}")));
+        Command::Put(Put { key, value, lease: Some(0), want_previous: false })
+    }
+
+    /// A store with something of everything.
+    fn store() -> Store {
+        let mut store = Store::new();
+        apply(&mut store, Origin::Unnumbered, Command::SessionOpen);
+        apply(&mut store, Origin::Unnumbered, Command::LeaseGrant { id: 5, ttl_ms: 9_000 });
+        for number in 1..20 {
+            let origin = Origin::Session { session: 1, number, lowest_awaited: 1 };
+            apply(&mut store, origin, put(number));
+            apply(&mut store, Origin::Key(Bytes::from(number.to_string())), put(number));
+        }
+        store
+    }
+
+    fn run(store: &Store, bytes_budget: u64) -> ScrubProgress {
+        let mut scrub = Scrub::begin(store);
+        loop {
+            match scrub.step(store, bytes_budget) {
+                ScrubProgress::Running { .. } => {}
+                end => return end,
+            }
+        }
+    }
+
+    #[test]
+    fn an_undamaged_store_is_sound_whatever_the_slices() {
+        for budget in [0, 1, 500, u64::MAX] {
+            assert!(matches!(
+                run(&store(), budget),
+                ScrubProgress::Sound { bytes } if bytes > 38 * ROW_OVERHEAD_BYTES
+            ));
+        }
+    }
+
+    #[test]
+    fn a_slice_looks_at_about_its_budget() {
+        let mut store = store();
+        for number in 0..5_000 {
+            apply(&mut store, Origin::Unnumbered, put(number));
+        }
+        let mut scrub = Scrub::begin(&store);
+        let ScrubProgress::Running { bytes } = scrub.step(&store, 1_000) else {
+            panic!("there is more than that")
+        };
+        assert!((1_000..200_000).contains(&bytes), "one chunk of the log, not {bytes} bytes");
+    }
+
+    #[test]
+    fn every_kind_of_damage_is_found_and_named() {
+        type Damage = fn(&mut Store);
+        let cases: [(Damage, ScrubDamage); 9] = [
+            (
+                |store| store.keyspace.log.damage(7, |it| it.value = Value::EMPTY),
+                ScrubDamage::Versions { from_revision: 2 },
+            ),
+            (
+                |store| store.keyspace.log.damage(37, |it| it.version ^= 4),
+                ScrubDamage::Versions { from_revision: 2 },
+            ),
+            (
+                |store| store.keyspace.log.damage(5, |it| it.key = Key::new(b"nobody")),
+                ScrubDamage::Index { revision: 7 },
+            ),
+            (
+                |store| store.keyspace.log.damage(5, |it| it.previous = VersionRef::NONE),
+                ScrubDamage::Index { revision: 6 },
+            ),
+            (
+                |store| store.keyspace.index.retain(|key, _| key.as_slice() != b"key3"),
+                ScrubDamage::Index { revision: 6 },
+            ),
+            (|store| store.sessions.damage(1), ScrubDamage::Session { id: 1 }),
+            (|store| store.idempotency.damage(4), ScrubDamage::IdempotencyKey { sequence: 4 }),
+            (|store| store.leases.damage(5), ScrubDamage::Sums),
+            (|store| store.sessions.damage_sum(), ScrubDamage::Sums),
+        ];
+        for (damage, expected) in cases {
+            let mut store = store();
+            damage(&mut store);
+            assert_eq!(run(&store, 100), ScrubProgress::Damaged(expected));
+        }
+    }
+}

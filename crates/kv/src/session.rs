@@ -212,6 +212,19 @@ impl SessionTable {
         }
         sum
     }
+
+    /// Overwrites an outcome behind the hash's back, as failing memory would.
+    #[cfg(test)]
+    pub(crate) fn damage(&mut self, id: u64) {
+        let session = self.sessions.get_mut(&id).expect("there is such a session");
+        Arc::make_mut(session).outcomes[0].kept.applied.revision ^= 1;
+    }
+
+    /// Loses a summand of the hash.
+    #[cfg(test)]
+    pub(crate) fn damage_sum(&mut self) {
+        self.hash -= self.sessions.values().next().expect("there is a session").outcome_hash;
+    }
 }
 
 impl Session {

@@ -1,0 +1,216 @@
+//! Random histories: the store against the naive model, against itself, and against its own
+//! snapshots.
+
+use bytes::Bytes;
+use mainstay_kv::{
+    Applied, Envelope, RangeQuery, RevisionChanges, Scrub, ScrubProgress, Store, StoreRestore,
+};
+use proptest::{collection::vec, prelude::*};
+
+use crate::{
+    model::Model,
+    steps::{Director, Step, query, revision, steps},
+};
+
+/// Everything that can be asked of both, beside ranges and changes.
+fn compare_summaries(store: &Store, model: &Model) -> Result<(), TestCaseError> {
+    prop_assert_eq!(store.sequence(), model.sequence);
+    prop_assert_eq!(store.revision(), model.revision);
+    prop_assert_eq!(store.compact_revision(), model.compact_revision);
+    prop_assert_eq!(store.clock_ms(), model.clock_ms);
+    prop_assert_eq!(store.settings(), &model.settings);
+    prop_assert_eq!(store.key_count(), model.key_count());
+    prop_assert_eq!(store.version_count(), model.version_count());
+    prop_assert_eq!(store.session_count(), model.session_count());
+    prop_assert_eq!(store.idempotency_key_count(), model.idempotency_key_count());
+    prop_assert_eq!(store.space().bytes, model.bytes());
+    prop_assert_eq!(store.space().full, model.bytes() >= model.settings.quota_bytes);
+    prop_assert_eq!(store.next_deadline_ms(), model.next_deadline_ms());
+    prop_assert_eq!(store.lease_ids(), model.lease_ids());
+    for id in model.lease_ids() {
+        let keys = store.lease(id).map(|lease| lease.keys);
+        prop_assert_eq!(keys, Some(model.lease_keys(id)));
+    }
+    Ok(())
+}
+
+fn compare_ranges(
+    store: &Store,
+    model: &Model,
+    queries: &[RangeQuery],
+) -> Result<(), TestCaseError> {
+    for query in queries {
+        prop_assert_eq!(store.range(query), model.range(query), "{:?}", query);
+    }
+    Ok(())
+}
+
+/// Reads the changes page by page, as a watch does.
+fn compare_changes(store: &Store, model: &Model, from: u64) -> Result<(), TestCaseError> {
+    let expected = match model.changes(from) {
+        Ok(changes) => changes,
+        Err(error) => {
+            prop_assert_eq!(store.changes(from, 1_000), Err(error));
+            return Ok(());
+        }
+    };
+    let mut found = vec![];
+    let mut next = from;
+    loop {
+        let page = store.changes(next, 150).expect("it was readable just before");
+        prop_assert!(page.next_revision > next || page.revisions.is_empty());
+        next = page.next_revision;
+        if page.revisions.is_empty() {
+            break;
+        }
+        found.extend(
+            page.revisions
+                .into_iter()
+                .map(|RevisionChanges { revision, events }| (revision, events)),
+        );
+    }
+    prop_assert_eq!(next, from.max(store.revision() + 1));
+    prop_assert_eq!(found, expected);
+    Ok(())
+}
+
+/// Whether the hash is what the rows add up to when all are hashed anew.
+fn is_sound(store: &Store) -> bool {
+    let mut scrub = Scrub::begin(store);
+    loop {
+        match scrub.step(store, 500) {
+            ScrubProgress::Running { .. } => {}
+            ScrubProgress::Sound { .. } => return true,
+            ScrubProgress::Damaged(_) => return false,
+        }
+    }
+}
+
+/// Applies the same envelopes to two stores that should be equal before, and so after each.
+fn feed(left: &mut Store, right: &mut Store, entries: &[(Envelope, u64)]) -> Vec<Applied> {
+    let apply = |(envelope, term): &(Envelope, u64)| {
+        let applied = left.apply(envelope.clone(), *term);
+        assert_eq!(right.apply(envelope.clone(), *term), applied);
+        assert_eq!(left.hash(), right.hash(), "after {envelope:?}");
+        assert_eq!(left.next_deadline_ms(), right.next_deadline_ms());
+        applied
+    };
+    entries.iter().map(apply).collect()
+}
+
+fn entries(steps: &[Step]) -> Vec<(Envelope, u64)> {
+    let mut director = Director::default();
+    (1..).zip(steps).map(|(sequence, step)| director.envelope(step, sequence)).collect()
+}
+
+/// Takes up to `count` chunks.
+fn take(
+    store: &Store,
+    walk: &mut mainstay_kv::SnapshotWalk,
+    count: usize,
+    budget: usize,
+) -> Vec<Bytes> {
+    std::iter::from_fn(|| store.snapshot_next(walk, budget)).take(count).collect()
+}
+
+fn restore(chunks: &[Bytes]) -> Store {
+    let mut restore = StoreRestore::new();
+    chunks.iter().for_each(|chunk| restore.push(chunk).expect("a chunk as it was handed out"));
+    restore.finish().expect("all chunks of a snapshot")
+}
+
+proptest! {
+
+    #[test]
+    fn the_store_agrees_with_a_naive_model(
+        steps in steps(120),
+        queries in vec(query(), 24),
+        from in vec(revision(), 4),
+    ) {
+        let mut store = Store::new();
+        let mut model = Model::new();
+        // A check that never ends, in slices between the entries.
+        let mut scrub = Scrub::begin(&store);
+        for (at, (envelope, term)) in entries(&steps).into_iter().enumerate() {
+            let expected = model.apply(&envelope, term);
+            let applied = store.apply(envelope.clone(), term);
+            prop_assert_eq!(&applied, &expected, "entry {}: {:?}", at, envelope);
+            compare_summaries(&store, &model)?;
+            match scrub.step(&store, 200) {
+                ScrubProgress::Running { .. } => {}
+                ScrubProgress::Sound { .. } => scrub = Scrub::begin(&store),
+                ScrubProgress::Damaged(damage) => prop_assert!(false, "{:?}", damage),
+            }
+            let some = at % queries.len();
+            compare_ranges(&store, &model, &queries[some..=some])?;
+        }
+        compare_ranges(&store, &model, &queries)?;
+        for from in from {
+            compare_changes(&store, &model, from)?;
+        }
+        compare_changes(&store, &model, model.compact_revision)?;
+        prop_assert!(is_sound(&store));
+    }
+
+    #[test]
+    fn a_snapshot_taken_meanwhile_is_the_state_of_its_moment(
+        steps in steps(120),
+        begin in any::<prop::sample::Index>(),
+        budget in prop_oneof![Just(1_usize), 50..400_usize, Just(1_000_000)],
+        chunks_an_entry in 0..4_usize,
+        extra in steps(30),
+    ) {
+        let entries = entries(&steps.iter().chain(&extra).cloned().collect::<Vec<_>>());
+        let begin = begin.index(steps.len());
+        let mut store = Store::new();
+        let mut twin = Store::new();
+        feed(&mut store, &mut twin, &entries[..begin]);
+        // Only one of the two is walked: that must not show in the hash.
+        let hash = store.hash();
+        let mut walk = store.snapshot_begin();
+        prop_assert_eq!(walk.hash(), hash);
+        let mut chunks = vec![];
+        let mut applied = vec![];
+        for at in begin..steps.len() {
+            applied.extend(feed(&mut store, &mut twin, &entries[at..=at]));
+            chunks.extend(take(&store, &mut walk, chunks_an_entry, budget));
+        }
+        chunks.extend(take(&store, &mut walk, usize::MAX, budget));
+        prop_assert!(walk.is_finished());
+        store.snapshot_end(walk);
+
+        let mut restored = restore(&chunks);
+        prop_assert_eq!(restored.hash(), hash);
+        prop_assert_eq!(restored.sequence(), begin as u64);
+        prop_assert!(is_sound(&restored));
+        for ((envelope, term), expected) in entries[begin..].iter().zip(&applied) {
+            prop_assert_eq!(&restored.apply(envelope.clone(), *term), expected);
+        }
+        feed(&mut store, &mut restored, &entries[steps.len()..]);
+        prop_assert_eq!(store.space(), restored.space());
+        prop_assert_eq!(store.version_count(), restored.version_count());
+        for id in store.lease_ids() {
+            prop_assert_eq!(store.lease(id), restored.lease(id));
+        }
+    }
+
+    #[test]
+    fn any_decodable_envelope_is_applied_without_a_panic(
+        steps in steps(20),
+        flips in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut store = Store::new();
+        for (envelope, term) in entries(&steps) {
+            let mut bytes = envelope.to_bytes().expect("encodes").to_vec();
+            for (at, byte) in &flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= byte;
+            }
+            if let Ok(damaged) = Envelope::from_bytes(&bytes) {
+                store.apply(damaged, term);
+            }
+            store.apply(envelope, term);
+        }
+        prop_assert!(is_sound(&store));
+    }
+}

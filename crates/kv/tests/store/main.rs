@@ -1,0 +1,17 @@
+//! Tests of the store through its public face: stories by theme, and random histories against a
+//! naive model.
+
+mod changes;
+mod compaction;
+mod formats;
+mod histories;
+mod idempotency;
+mod leases;
+mod model;
+mod ranges;
+mod sessions;
+mod snapshots;
+mod space;
+mod steps;
+mod transactions;
+mod world;

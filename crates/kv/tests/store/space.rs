@@ -1,0 +1,115 @@
+//! The quota: what counts, what is refused, and that it clears by itself. And the settings that
+//! it is one of.
+
+use mainstay_kv::{Command, KeyRange, Origin, Outcome, Refusal, SETTINGS_FORMAT, Settings, Space};
+
+use crate::world::{World, delete, op_delete, op_get, op_put, put, put_leased, single, txn};
+
+const QUOTA_BYTES: u64 = 1_000;
+
+/// A store that has reached its quota.
+fn full_store() -> World {
+    let mut world = World::with(Settings { quota_bytes: QUOTA_BYTES, ..Settings::default() });
+    world.done(Command::LeaseGrant { id: 1, ttl_ms: 5_000 });
+    world.done(put_leased("leased", "", 1));
+    while !world.store.space().full {
+        world.put("k", "value");
+    }
+    world
+}
+
+#[test]
+fn bytes_are_key_value_and_64_for_each_version() {
+    let mut world = World::new();
+    assert_eq!(world.store.space().bytes, 0);
+    world.put("key", "value");
+    assert_eq!(world.store.space().bytes, 72);
+    world.put("key", "");
+    assert_eq!(world.store.space().bytes, 72 + 67);
+    world.delete("key");
+    assert_eq!(world.store.space().bytes, 72 + 67 + 67);
+    let before = world.store.space().bytes;
+    world.open_session();
+    world.done(Command::LeaseGrant { id: 1, ttl_ms: 5_000 });
+    assert_eq!(world.store.space().bytes, before + 128);
+    world.apply(Origin::Key(crate::world::bytes("key")), Command::Tick);
+    assert!(world.store.space().bytes > before + 128 + 64);
+}
+
+#[test]
+fn a_warning_comes_before_the_quota_is_reached() {
+    let mut world = World::with(Settings { quota_bytes: QUOTA_BYTES, ..Settings::default() });
+    let mut seen = vec![];
+    while !world.store.space().full {
+        world.put("k", &"x".repeat(35));
+        let Space { bytes, quota_bytes, warning, full } = world.store.space();
+        assert_eq!(quota_bytes, QUOTA_BYTES);
+        assert_eq!((warning, full), (bytes >= 800, bytes >= 1_000));
+        seen.push((warning, full));
+    }
+    seen.dedup();
+    assert_eq!(seen, [(false, false), (true, false), (true, true)]);
+}
+
+#[test]
+fn at_the_quota_only_what_grows_is_refused() {
+    let mut world = full_store();
+    let Space { bytes, quota_bytes, .. } = world.store.space();
+    let refused = Err(Refusal::SpaceExceeded { bytes, quota_bytes });
+    let run = |success| Command::Txn(txn(vec![], success, vec![]));
+    for growing in [put("k", ""), put("new", ""), run(vec![op_get("k"), op_put("k", "")])] {
+        assert_eq!(world.run(growing), refused);
+    }
+    world.done(run(vec![op_get("k")]));
+    // A branch that is not taken does not grow.
+    world.done(Command::Txn(txn(vec![], vec![], vec![op_put("k", "")])));
+    world.done(Command::LeaseGrant { id: 2, ttl_ms: 5_000 });
+    world.done(Command::LeaseKeepAlive { ids: vec![1, 2] });
+    world.done(Command::LeaseRevoke { id: 1 });
+    world.open_session();
+    world.done(delete(single("none")));
+    world.done(run(vec![op_delete(KeyRange::all())]));
+    assert_eq!(world.store.key_count(), 0);
+}
+
+#[test]
+fn the_alarm_clears_by_itself_when_there_is_room() {
+    let mut world = full_store();
+    let revision = world.done(delete(KeyRange::all()));
+    assert!(world.store.space().full, "history still takes space");
+    world.compact(revision);
+    world.settle();
+    assert!(!world.store.space().full);
+    world.put("k", "value");
+    // And a larger quota does as well.
+    let mut world = full_store();
+    world.done(Command::Configure(Settings {
+        quota_bytes: 2_000,
+        ..world.store.settings().clone()
+    }));
+    world.put("k", "value");
+    world.done(Command::Configure(Settings { quota_bytes: 100, ..world.store.settings().clone() }));
+    assert!(world.store.space().full);
+}
+
+#[test]
+fn settings_are_replaced_as_a_whole_or_not_at_all() {
+    let mut world = World::new();
+    let hash = world.store.hash();
+    let wanted = Settings { quota_bytes: 5_000, key_bytes_max: 10, ..Settings::default() };
+    assert_eq!(world.run(Command::Configure(wanted.clone())), Ok(Outcome::Configured));
+    assert_eq!(world.store.settings(), &wanted);
+    assert_ne!(world.store.hash(), hash);
+    let bad = Settings { quota_warning_percent: 0, quota_bytes: 1, ..wanted.clone() };
+    assert!(matches!(
+        world.run(Command::Configure(bad)),
+        Err(Refusal::InvalidSetting { name, value: 0, .. }) if name == "quota_warning_percent"
+    ));
+    let newer = Settings { format: SETTINGS_FORMAT + 1, ..wanted.clone() };
+    assert!(matches!(
+        world.run(Command::Configure(newer)),
+        Err(Refusal::InvalidSetting { name, .. }) if name == "format"
+    ));
+    assert_eq!(world.store.settings(), &wanted);
+    assert_eq!(world.store.revision(), 1, "settings are no keys");
+}

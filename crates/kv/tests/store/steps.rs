@@ -1,0 +1,283 @@
+//! Random histories: what proptest draws, and how it becomes envelopes.
+
+use bytes::Bytes;
+use mainstay_kv::{
+    Command, Compare, Delete, ENVELOPE_FORMAT, Envelope, KeyRange, Operand, Operation, Origin,
+    Proposal, Put, RangeEnd, RangeQuery, Relation, Settings, SortOrder, SortTarget, Stamp, Txn,
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+use crate::world::TERM;
+
+/// One entry, still without what only the history so far can tell.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    what: What,
+    elapsed_ms: u64,
+    /// The entry is stamped by a leader that is no more.
+    stale: bool,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    New {
+        who: Who,
+        command: Command,
+    },
+    /// A proposal of this history once more.
+    Again(usize),
+}
+
+#[derive(Debug, Clone)]
+enum Who {
+    Nobody,
+    /// The session that was opened n-th, if any was.
+    Session {
+        nth: usize,
+        number: u64,
+        lowest_awaited: u64,
+    },
+    Key {
+        principal: &'static str,
+        key: Bytes,
+    },
+}
+
+/// Turns steps into envelopes; both stores of a comparison are given the same.
+#[derive(Default)]
+pub(crate) struct Director {
+    time_ms: u64,
+    proposals: Vec<Proposal>,
+    sessions: Vec<u64>,
+}
+
+impl Director {
+    /// The envelope of a step, and the term of its entry. `sequence` is the number it will get.
+    pub(crate) fn envelope(&mut self, step: &Step, sequence: u64) -> (Envelope, u64) {
+        self.time_ms += step.elapsed_ms;
+        let proposal = match &step.what {
+            What::Again(at) if !self.proposals.is_empty() => {
+                self.proposals[at % self.proposals.len()].clone()
+            }
+            What::Again(_) => Proposal::unattributed(Command::Tick),
+            What::New { who, command } => self.proposal(who, command),
+        };
+        if proposal.command == Command::SessionOpen {
+            self.sessions.push(sequence);
+        }
+        self.proposals.push(proposal.clone());
+        let envelope = Envelope {
+            format: ENVELOPE_FORMAT,
+            epoch: 1,
+            stamp: Stamp { term: if step.stale { TERM - 1 } else { TERM }, time_ms: self.time_ms },
+            wall_ms: self.time_ms,
+            proposal,
+        };
+        (envelope, TERM)
+    }
+
+    fn proposal(&self, who: &Who, command: &Command) -> Proposal {
+        let plain = Proposal::unattributed(command.clone());
+        match who {
+            Who::Nobody => plain,
+            Who::Session { nth, number, lowest_awaited } => {
+                let session =
+                    self.sessions.get(nth % (self.sessions.len() + 1)).copied().unwrap_or(999_999);
+                let (number, lowest_awaited) = (*number, *lowest_awaited);
+                let origin = Origin::Session { session, number, lowest_awaited };
+                Proposal { origin, ..plain }
+            }
+            Who::Key { principal, key } => Proposal {
+                principal: (*principal).to_owned(),
+                origin: Origin::Key(key.clone()),
+                ..plain
+            },
+        }
+    }
+}
+
+pub(crate) fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
+    vec(step(), 1..count)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let what = prop_oneof![
+        12 => (who(), command()).prop_map(|(who, command)| What::New { who, command }),
+        1 => any::<usize>().prop_map(What::Again),
+    ];
+    let elapsed_ms = prop_oneof![4 => Just(0), 4 => 1..40_u64, 1 => 100..2_000_u64];
+    (what, elapsed_ms, proptest::bool::weighted(0.05)).prop_map(|(what, elapsed_ms, stale)| Step {
+        what,
+        elapsed_ms,
+        stale,
+    })
+}
+
+fn who() -> impl Strategy<Value = Who> {
+    prop_oneof![
+        6 => Just(Who::Nobody),
+        2 => (0..4_usize, 0..9_u64, 0..5_u64).prop_map(|(nth, number, lowest_awaited)| {
+            Who::Session { nth, number, lowest_awaited }
+        }),
+        1 => (select(vec!["", "ann", "bob"]), select(vec!["", "k1", "k2", "k3"])).prop_map(
+            |(principal, key)| Who::Key { principal, key: Bytes::from_static(key.as_bytes()) }
+        ),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let ttl_ms = prop_oneof![5 => 0..300_u64, 1 => Just(u64::MAX)];
+    prop_oneof![
+        16 => put().prop_map(Command::Put),
+        5 => delete().prop_map(Command::Delete),
+        10 => txn(2).prop_map(Command::Txn),
+        3 => revision().prop_map(|revision| Command::Compact { revision }),
+        4 => (1..6_u64, ttl_ms).prop_map(|(id, ttl_ms)| Command::LeaseGrant { id, ttl_ms }),
+        1 => (1..6_u64).prop_map(|id| Command::LeaseRevoke { id }),
+        2 => vec(1..6_u64, 0..4).prop_map(|ids| Command::LeaseKeepAlive { ids }),
+        2 => Just(Command::SessionOpen),
+        2 => Just(Command::Tick),
+        1 => settings().prop_map(Command::Configure),
+    ]
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let quota_bytes = prop_oneof![Just(1_500_u64), Just(8_000), Just(1_000_000)];
+    (quota_bytes, 50..400_u64, 50..400_u64, 1..60_u64, 3..9_u64).prop_map(
+        |(quota_bytes, session_ttl_ms, idempotency_ttl_ms, lease_ttl_ms_min, operations)| {
+            Settings {
+                quota_bytes,
+                session_ttl_ms,
+                idempotency_ttl_ms,
+                lease_ttl_ms_min,
+                txn_operations_max: operations,
+                key_bytes_max: 40,
+                value_bytes_max: 9_000,
+                ..Settings::default()
+            }
+        },
+    )
+}
+
+/// Few keys, so that they meet: short ones, one longer than what lies inline, none at all, and
+/// one that is too long.
+fn key() -> impl Strategy<Value = Bytes> {
+    const LONG: &[u8] = b"a/long/key/that/has/a/block/of/its/own";
+    prop_oneof![
+        12 => select(vec!["a", "ab", "b", "ba", "c", "\u{7f}"])
+            .prop_map(|key| Bytes::from_static(key.as_bytes())),
+        2 => Just(Bytes::from_static(LONG)),
+        1 => Just(Bytes::from_static(b"a\0")),
+    ]
+}
+
+fn any_key() -> impl Strategy<Value = Bytes> {
+    prop_oneof![
+        30 => key(),
+        1 => Just(Bytes::new()),
+        1 => Just(Bytes::from(vec![b'x'; 9_000])),
+    ]
+}
+
+pub(crate) fn key_range() -> impl Strategy<Value = KeyRange> {
+    prop_oneof![
+        6 => any_key().prop_map(KeyRange::key),
+        4 => (key(), key()).prop_map(|(start, end)| {
+            KeyRange { start, end: RangeEnd::Before(end) }
+        }),
+        2 => key().prop_map(KeyRange::prefix),
+        1 => key().prop_map(|start| KeyRange { start, end: RangeEnd::Unbounded }),
+        1 => Just(KeyRange::all()),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Bytes> {
+    prop_oneof![
+        8 => select(vec!["", "x", "y", "z"]).prop_map(|value| Bytes::from_static(value.as_bytes())),
+        3 => (20..40_usize).prop_map(|len| Bytes::from(vec![b'v'; len])),
+        1 => Just(Bytes::from(vec![b'w'; 5_000])),
+    ]
+}
+
+fn put() -> impl Strategy<Value = Put> {
+    let lease = prop_oneof![5 => Just(Some(0)), 4 => (1..6_u64).prop_map(Some), 1 => Just(None)];
+    (any_key(), option::weighted(0.9, value()), lease, any::<bool>())
+        .prop_map(|(key, value, lease, want_previous)| Put { key, value, lease, want_previous })
+}
+
+fn delete() -> impl Strategy<Value = Delete> {
+    (key_range(), any::<bool>()).prop_map(|(range, want_previous)| Delete { range, want_previous })
+}
+
+fn txn(depth: u32) -> BoxedStrategy<Txn> {
+    (vec(compare(), 0..3), operations(depth), operations(depth))
+        .prop_map(|(compares, success, failure)| Txn { compares, success, failure })
+        .boxed()
+}
+
+fn operations(depth: u32) -> BoxedStrategy<Vec<Operation>> {
+    let leaf = prop_oneof![
+        2 => query().prop_map(Operation::Range),
+        4 => put().prop_map(Operation::Put),
+        2 => delete().prop_map(Operation::Delete),
+    ];
+    if depth == 0 {
+        return vec(leaf, 0..3).boxed();
+    }
+    let operation = prop_oneof![
+        7 => leaf,
+        1 => txn(depth - 1).prop_map(Operation::Txn),
+    ];
+    vec(operation, 0..4).boxed()
+}
+
+fn compare() -> impl Strategy<Value = Compare> {
+    let relation =
+        select(vec![Relation::Equal, Relation::Greater, Relation::Less, Relation::NotEqual]);
+    let operand = prop_oneof![
+        (0..4_i64).prop_map(Operand::Version),
+        (-1..30_i64).prop_map(Operand::CreateRevision),
+        (-1..30_i64).prop_map(Operand::ModRevision),
+        (0..6_i64).prop_map(Operand::Lease),
+        value().prop_map(Operand::Value),
+    ];
+    (key_range(), relation, operand).prop_map(|(range, relation, operand)| Compare {
+        range,
+        relation,
+        operand,
+    })
+}
+
+pub(crate) fn revision() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => Just(0), 4 => 1..60_u64]
+}
+
+pub(crate) fn query() -> impl Strategy<Value = RangeQuery> {
+    let order = select(vec![SortOrder::None, SortOrder::Ascend, SortOrder::Descend]);
+    let target = select(vec![
+        SortTarget::Key,
+        SortTarget::Version,
+        SortTarget::CreateRevision,
+        SortTarget::ModRevision,
+        SortTarget::Value,
+    ]);
+    let limit = prop_oneof![2 => Just(0), 3 => 1..5_u64, 1 => Just(u64::MAX)];
+    let bound = || prop_oneof![6 => Just(0), 1 => 1..40_u64];
+    let flags = (proptest::bool::weighted(0.2), proptest::bool::weighted(0.1));
+    let bounds = (bound(), bound(), bound(), bound());
+    (key_range(), revision(), limit, order, target, flags, bounds).prop_map(
+        |(range, revision, limit, order, target, (keys_only, count_only), bounds)| RangeQuery {
+            range,
+            revision,
+            limit,
+            order,
+            target,
+            keys_only,
+            count_only,
+            min_mod_revision: bounds.0,
+            max_mod_revision: bounds.1,
+            min_create_revision: bounds.2,
+            max_create_revision: bounds.3,
+        },
+    )
+}
