@@ -7,11 +7,16 @@
 //! planted in its input: a checker that never saw one proves nothing.
 //!
 //! They know the rules of the store and of Raft, and nothing of how the node keeps them.
+
 mod bounds;
 mod cluster;
+mod coverage;
 pub mod durability;
+pub mod elections;
+mod judgement;
 pub mod leases;
 pub mod linearizability;
+pub mod liveness;
 mod observation;
 pub mod revisions;
 pub mod staleness;
@@ -26,9 +31,13 @@ use serde::Serialize;
 
 use crate::timeline::Seconds;
 
-pub use self::bounds::Bounds;
-pub use self::cluster::Cluster;
-pub use self::observation::{Ballot, EntryMark, Evidence, NodeEvent, NodeState};
+pub use self::{
+    bounds::Bounds,
+    cluster::Cluster,
+    coverage::Coverage,
+    judgement::{Judgement, judge},
+    observation::{Ballot, EntryMark, Evidence, NodeEvent, NodeState},
+};
 
 /// Something that must never happen, and did.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -180,4 +180,27 @@ impl Timeline {
     pub fn faults(&self) -> Vec<FaultWindow> {
         fault::windows(&self.events)
     }
+
+    /// The times in which something was wrong or had been not long before, in order and apart:
+    /// from the start of the run to the first leader, and from the beginning of each fault to
+    /// `margin_us` after its end.
+    #[must_use]
+    pub fn disturbed_us(&self, margin_us: u64) -> Vec<(u64, u64)> {
+        let first_leader = self
+            .events
+            .iter()
+            .find(|event| matches!(event.kind, EventKind::Role { role: Role::Leader, .. }));
+        let birth_us = first_leader.map_or(u64::MAX, |event| event.at_us + margin_us);
+        let mut spans = vec![(0, birth_us)];
+        for window in self.faults() {
+            let until_us = window.ended_us.map_or(u64::MAX, |ended_us| ended_us + margin_us);
+            match spans.last_mut() {
+                Some((_, last_us)) if *last_us >= window.began_us => {
+                    *last_us = until_us.max(*last_us);
+                }
+                _ => spans.push((window.began_us, until_us)),
+            }
+        }
+        spans
+    }
 }
