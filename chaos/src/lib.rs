@@ -24,6 +24,7 @@ pub mod history;
 pub mod network;
 pub mod plants;
 pub mod record;
+pub mod recovery_time;
 pub mod run;
 pub mod saboteur;
 pub mod scenarios;
