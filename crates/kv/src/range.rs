@@ -8,9 +8,11 @@
 //! order but with a target other than the key, the limit is applied first, to one pair more than
 //! asked for, then the pairs are sorted, and the one too many is cut off.
 
+use std::ops::Bound;
+
 use crate::{
     command::{KeyRange, RangeEnd},
-    keyspace::Keyspace,
+    keyspace::{Keyspace, bounds},
     query::{KeyValue, QueryError, RangeAnswer, RangeQuery, SortOrder, SortTarget},
     version::Version,
 };
@@ -22,43 +24,54 @@ pub(crate) struct Selection<'a> {
     count: u64,
 }
 
+/// What the count of an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// How many keys there are in the range.
+    All,
+    /// How many pairs are returned.
+    Returned,
+}
+
 impl Keyspace {
     /// Answers a query.
     ///
     /// # Errors
     /// [`QueryError`] if its revision cannot be read.
     pub(crate) fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, QueryError> {
-        let selection = self.select(query)?;
-        let pair = |version: &&Version| -> KeyValue {
-            if query.keys_only { version.pair_without_value() } else { version.pair() }
-        };
-        Ok(RangeAnswer {
-            pairs: selection.versions.iter().map(pair).collect(),
-            more: selection.more,
-            count: selection.count,
-        })
+        Ok(answer(query, &self.select(query, Counting::All)?))
+    }
+
+    /// Answers a query but counts only what it returns.
+    ///
+    /// # Errors
+    /// As [`Self::range`].
+    pub(crate) fn page(&self, query: &RangeQuery) -> Result<RangeAnswer, QueryError> {
+        Ok(answer(query, &self.select(query, Counting::Returned)?))
     }
 
     /// Chooses the versions that answer a query.
     ///
     /// # Errors
     /// As [`Self::range`].
-    pub(crate) fn select(&self, query: &RangeQuery) -> Result<Selection<'_>, QueryError> {
+    pub(crate) fn select(
+        &self,
+        query: &RangeQuery,
+        counting: Counting,
+    ) -> Result<Selection<'_>, QueryError> {
         let end = self.end_of(query.revision)?;
         let references = || self.references(&query.range, end);
         let versions = || references().filter_map(|ordinal| self.log.get(ordinal));
-        let whole = query.range == KeyRange::all() && end.is_none();
-        let count = |taken: usize, exhausted: bool| {
-            if exhausted {
-                taken as u64
-            } else if whole {
-                self.live_count
-            } else {
-                references().count() as u64
-            }
+        let count_all = || match end {
+            None => self.present_count(&query.range),
+            Some(_) => references().count() as u64,
+        };
+        // What was taken is all there is, unless it is as much as could be taken.
+        let count = |taken: usize, most: usize| {
+            if taken < most || counting == Counting::Returned { taken as u64 } else { count_all() }
         };
         if query.count_only {
-            return Ok(Selection { versions: Vec::new(), more: false, count: count(0, false) });
+            return Ok(Selection { versions: Vec::new(), more: false, count: count_all() });
         }
         if query.range.end == RangeEnd::Single {
             let found = self.get_before(&query.range.start, end);
@@ -82,17 +95,63 @@ impl Keyspace {
             }
         } else if query.order == SortOrder::Descend {
             chosen = versions().rev().take(with_one_more).collect();
-            total = count(chosen.len(), chosen.len() < with_one_more);
+            total = count(chosen.len(), with_one_more);
         } else {
             chosen = versions().take(with_one_more).collect();
-            total = count(chosen.len(), chosen.len() < with_one_more);
+            total = count(chosen.len(), with_one_more);
         }
         if !by_key {
             sort(&mut chosen, query, limit);
         }
         let more = chosen.len() > limit;
         chosen.truncate(limit);
-        Ok(Selection { versions: chosen, more, count: total })
+        let count = if counting == Counting::All { total } else { chosen.len() as u64 };
+        Ok(Selection { versions: chosen, more, count })
+    }
+
+    /// How many keys of a range exist now.
+    ///
+    /// The store knows how many exist at all, so this walks the range and what lies around it in
+    /// step, until it comes to the end of either.
+    fn present_count(&self, range: &KeyRange) -> u64 {
+        let mut inside = self.references(range, None);
+        let Some((start, end)) = bounds(range) else { return 0 };
+        let before = beyond(start).map(|end| (Bound::Unbounded, end));
+        let after = beyond(end).map(|start| (start, Bound::Unbounded));
+        let around = [before, after].into_iter().flatten();
+        let mut outside = around
+            .flat_map(|bounds| self.index.range::<[u8], _>(bounds))
+            .filter_map(|(_, newest)| newest.live());
+        let mut count = 0;
+        loop {
+            if inside.next().is_none() {
+                return count;
+            }
+            if outside.next().is_none() {
+                return self.live_count - count;
+            }
+            count += 1;
+        }
+    }
+}
+
+fn answer(query: &RangeQuery, selection: &Selection<'_>) -> RangeAnswer {
+    let pair = |version: &&Version| -> KeyValue {
+        if query.keys_only { version.pair_without_value() } else { version.pair() }
+    };
+    RangeAnswer {
+        pairs: selection.versions.iter().map(pair).collect(),
+        more: selection.more,
+        count: selection.count,
+    }
+}
+
+/// The bound of what lies beyond a bound; `None` if nothing does.
+const fn beyond(bound: Bound<&[u8]>) -> Option<Bound<&[u8]>> {
+    match bound {
+        Bound::Included(key) => Some(Bound::Excluded(key)),
+        Bound::Excluded(key) => Some(Bound::Included(key)),
+        Bound::Unbounded => None,
     }
 }
 

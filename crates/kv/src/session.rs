@@ -56,6 +56,8 @@ pub(crate) struct Session {
     outcome_bytes: u64,
     /// The sum of the hashes of the outcomes.
     outcome_hash: StateHash,
+    /// The hash of the session without its outcomes.
+    row_hash: StateHash,
 }
 
 #[derive(Debug, Clone)]
@@ -92,8 +94,9 @@ impl SessionTable {
             outcomes: VecDeque::new(),
             outcome_bytes: 0,
             outcome_hash: StateHash::default(),
+            row_hash: row_hash(id, last_write_ms, lowest_awaited),
         };
-        self.hash += session.row_hash();
+        self.hash += session.row_hash;
         self.bytes += ROW_OVERHEAD_BYTES;
         self.by_last_write.insert((last_write_ms, id));
         let replaced = self.sessions.insert(id, Arc::new(session));
@@ -121,12 +124,13 @@ impl SessionTable {
             self.by_last_write.remove(&(session.last_write_ms, id));
             self.by_last_write.insert((clock_ms, id));
         }
-        self.hash -= session.row_hash();
+        self.hash -= session.row_hash;
         self.hash -= session.outcome_hash;
         self.bytes -= session.outcome_bytes;
         session.last_write_ms = clock_ms;
         session.forget_below(lowest_awaited);
-        self.hash += session.row_hash();
+        session.row_hash = row_hash(id, clock_ms, session.lowest_awaited);
+        self.hash += session.row_hash;
         self.hash += session.outcome_hash;
         self.bytes += session.outcome_bytes;
         if let Ok(at) = session.find(number) {
@@ -172,7 +176,7 @@ impl SessionTable {
             rows += 1 + session.outcomes.len();
             self.bytes -= session.outcome_bytes + ROW_OVERHEAD_BYTES;
             self.hash -= session.outcome_hash;
-            self.hash -= session.row_hash();
+            self.hash -= session.row_hash;
         }
     }
 
@@ -207,7 +211,8 @@ impl SessionTable {
     pub(crate) fn computed_hash(&self) -> StateHash {
         let mut sum = StateHash::default();
         for session in self.sessions.values() {
-            sum += session.row_hash();
+            let (id, last_write_ms, lowest_awaited) = session.row();
+            sum += row_hash(id, last_write_ms, lowest_awaited);
             sum += session.outcome_hash;
         }
         sum
@@ -269,14 +274,10 @@ impl Session {
             }
         }
     }
+}
 
-    fn row_hash(&self) -> StateHash {
-        RowHasher::new(RowKind::Session)
-            .word(self.id)
-            .word(self.last_write_ms)
-            .word(self.lowest_awaited)
-            .finish()
-    }
+fn row_hash(id: u64, last_write_ms: u64, lowest_awaited: u64) -> StateHash {
+    RowHasher::new(RowKind::Session).word(id).word(last_write_ms).word(lowest_awaited).finish()
 }
 
 fn outcome_hash(session: u64, number: u64, digest: u128) -> StateHash {

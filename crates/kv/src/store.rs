@@ -234,6 +234,15 @@ impl Store {
         self.keyspace.range(query)
     }
 
+    /// As [`Self::range`], but `count` is the number of pairs returned: counting all keys of a
+    /// large range costs far more than a page of it.
+    ///
+    /// # Errors
+    /// As [`Self::range`].
+    pub fn page(&self, query: &RangeQuery) -> Result<RangeAnswer, QueryError> {
+        self.keyspace.page(query)
+    }
+
     /// Evaluates a transaction that writes nothing; see [`Txn::is_read_only`].
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::{
     lease::LeaseTable,
     outcome::{DeleteOutcome, OperationOutcome, PutOutcome, Refusal, TxnOutcome},
     query::{RangeAnswer, RangeQuery},
+    range::Counting,
     settings::Settings,
     space::Space,
     version::{ROW_OVERHEAD_BYTES, Version},
@@ -146,7 +147,7 @@ impl Check<'_> {
         for operation in path {
             match operation {
                 Operation::Range(query) => {
-                    let selection = self.keyspace.select(query)?;
+                    let selection = self.keyspace.select(query, Counting::Returned)?;
                     let len = |version: &&Version| match query.keys_only {
                         true => version.key.len() as u64 + ROW_OVERHEAD_BYTES,
                         false => version.logical_bytes(),

@@ -169,6 +169,46 @@ fn filters_choose_by_revision_before_the_limit_and_not_for_the_count() {
 }
 
 #[test]
+fn a_page_is_the_same_answer_with_a_count_of_its_own() {
+    let world = five_keys();
+    for limit in 0..7 {
+        for order in [SortOrder::None, SortOrder::Ascend, SortOrder::Descend] {
+            for target in [SortTarget::Key, SortTarget::Version] {
+                let query = RangeQuery { limit, order, target, ..all() };
+                let whole = range(&world, &query);
+                let count = whole.pairs.len() as u64;
+                let page = world.store.page(&query).expect("readable");
+                assert_eq!(page, RangeAnswer { count, ..whole });
+            }
+        }
+    }
+}
+
+#[test]
+fn counts_are_right_wherever_the_range_lies() {
+    let mut world = World::new();
+    for number in 0..50 {
+        world.put(&format!("k{number:02}"), "");
+    }
+    for number in (0..50).step_by(3) {
+        world.delete(&format!("k{number:02}"));
+    }
+    let kept = |number: &u32| !number.is_multiple_of(3);
+    for start in 0..52_u32 {
+        for end in 0..52_u32 {
+            let key_range = before(&format!("k{start:02}"), &format!("k{end:02}"));
+            let query = RangeQuery { count_only: true, ..RangeQuery::new(key_range) };
+            let expected = (start..end.min(50)).filter(kept).count() as u64;
+            assert_eq!(range(&world, &query).count, expected, "{start}..{end}");
+        }
+        let end = RangeEnd::Unbounded;
+        let key_range = KeyRange { start: bytes(&format!("k{start:02}")), end };
+        let query = RangeQuery { limit: 1, ..RangeQuery::new(key_range) };
+        assert_eq!(range(&world, &query).count, (start..50).filter(kept).count() as u64);
+    }
+}
+
+#[test]
 fn keys_of_any_bytes_and_lengths_are_kept_apart_and_in_order() {
     let mut world = World::new();
     let mut expected: Vec<Bytes> = (1..40).map(|len| Bytes::from(vec![0xff; len])).collect();
