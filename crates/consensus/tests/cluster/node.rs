@@ -213,6 +213,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Waits for a condition, yielding in between.
+#[expect(clippy::disallowed_methods, reason = "a test's patience is real time, in no node's scope")]
 pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let give_up = std::time::Instant::now() + PATIENCE;
     loop {

