@@ -23,6 +23,8 @@ mod gate;
 mod keep_alive;
 mod range_tree;
 mod reads;
+#[cfg(test)]
+mod store_for_tests;
 mod validation;
 mod watch;
 mod watch_hub;

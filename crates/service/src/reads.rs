@@ -121,6 +121,93 @@ fn key_after(key: &[u8]) -> Bytes {
     next.freeze()
 }
 
-pub(crate) fn pairs_bytes(pairs: &[KeyValue]) -> usize {
+fn pairs_bytes(pairs: &[KeyValue]) -> usize {
     pairs.iter().map(|pair| size_of::<KeyValue>() + pair.key.len() + pair.value.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_kv::KeyRange;
+
+    use crate::{admission::Limits, store_for_tests::TestStore};
+
+    fn filled(keys: usize) -> TestStore {
+        let store = TestStore::new();
+        for number in 0..keys {
+            store.put(&format!("k{number:06}"), &number.to_string());
+        }
+        store
+    }
+
+    /// The answer as the store gives it at once.
+    fn naive(store: &TestStore, query: &RangeQuery) -> RangeAnswer {
+        store.read(|store| store.range(query)).expect("can be read")
+    }
+
+    async fn sliced(store: &TestStore, query: &RangeQuery) -> Result<RangeAnswer, DoorError> {
+        let admission = Admission::new(Limits::default());
+        range(store, &admission, query).await.map(|(answer, _revision)| answer)
+    }
+
+    #[tokio::test]
+    async fn a_range_in_slices_is_the_range_at_once() {
+        let keys = usize::try_from(SLICE_KEYS).expect("fits") * 2 + 10;
+        let store = filled(keys);
+        let all = RangeQuery::new(KeyRange::all());
+        let limits = [0, 1, SLICE_KEYS - 1, SLICE_KEYS, SLICE_KEYS + 1, SLICE_KEYS * 2, 1 << 40];
+        for limit in limits {
+            for query in [
+                RangeQuery { limit, ..all.clone() },
+                RangeQuery { limit, keys_only: true, order: SortOrder::Ascend, ..all.clone() },
+                RangeQuery { limit, order: SortOrder::Descend, ..all.clone() },
+                RangeQuery { limit, target: SortTarget::Value, ..all.clone() },
+                RangeQuery { limit, min_mod_revision: 100, ..all.clone() },
+                RangeQuery { limit, revision: 5_000, ..all.clone() },
+                RangeQuery { limit, count_only: true, ..all.clone() },
+            ] {
+                assert_eq!(sliced(&store, &query).await, Ok(naive(&store, &query)), "{query:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn all_slices_are_of_one_moment() {
+        let store = filled(usize::try_from(SLICE_KEYS).expect("fits") + 10);
+        let query = RangeQuery::new(KeyRange::all());
+        let before = naive(&store, &query);
+        let (answer, ()) = tokio::join!(sliced(&store, &query), async {
+            store.delete("k000001");
+            store.put("k999999", "late");
+        });
+        assert_eq!(answer, Ok(before));
+    }
+
+    #[tokio::test]
+    async fn a_compaction_in_between_starts_a_read_of_the_present_again() {
+        let store = filled(usize::try_from(SLICE_KEYS).expect("fits") + 10);
+        let revision = store.read(Store::revision);
+        let compact = async {
+            store.put("k999999", "late");
+            store.compact(revision + 1);
+        };
+        let query = RangeQuery::new(KeyRange::all());
+        let (answer, ()) = tokio::join!(sliced(&store, &query), compact);
+        assert_eq!(answer, Ok(naive(&store, &query)));
+        let past = RangeQuery { revision, ..query };
+        let answer = sliced(&store, &past).await;
+        assert!(matches!(answer, Err(DoorError::Query(QueryError::Compacted { .. }))));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_grows_too_large_is_refused() {
+        let store = filled(100);
+        let limits = Limits { answer_bytes_max: 5_000, ..Limits::default() };
+        let admission = Admission::new(limits);
+        let query = RangeQuery::new(KeyRange::all());
+        let refused = range(&store, &admission, &query).await;
+        assert_eq!(refused, Err(DoorError::AnswerTooLarge { limit: 5_000 }));
+        let few = RangeQuery { limit: 10, ..query };
+        range(&store, &admission, &few).await.expect("fewer keys fit");
+    }
 }

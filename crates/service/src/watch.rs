@@ -253,3 +253,6 @@ impl Drop for Watch {
         self.hub.watch_dropped();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,13 @@ impl WatchHub {
             }
             followers.next_revision
         };
-        let changes = match self.source.changes(from_revision, SLICE_BYTES) {
+        let revision = self.source.revision();
+        let changes = if revision + 1 < from_revision {
+            Err(QueryError::Future { wanted: from_revision, revision })
+        } else {
+            self.source.changes(from_revision, SLICE_BYTES)
+        };
+        let changes = match changes {
             Ok(changes) => changes,
             Err(error) => {
                 self.end_all(error);
@@ -129,7 +135,7 @@ impl WatchHub {
         for revision in changes.revisions {
             self.hand_out(&mut followers, revision);
         }
-        followers.next_revision = changes.next_revision.max(from_revision);
+        followers.next_revision = changes.next_revision;
         self.dispatched_revision.store(followers.next_revision - 1, Ordering::Release);
         more
     }
@@ -229,6 +235,16 @@ impl WatchHub {
     /// Watches cancelled because they were too slow, since the start.
     pub(crate) fn slow_total(&self) -> u64 {
         self.slow_total.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    #[cfg(test)]
+    pub(crate) fn followers_count(&self) -> usize {
+        self.followers().by_id.len()
     }
 
     /// Ends all watches because the changes they need cannot be read.

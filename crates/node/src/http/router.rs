@@ -20,9 +20,12 @@ use crate::http::{
     txn, watches,
 };
 
+/// Makes the methods of a route, which is there twice.
+type Methods = fn() -> MethodRouter<SharedFront>;
+
 /// The router of a front.
 pub(crate) fn router(front: &Arc<Front>) -> Router {
-    let about_the_node: [(&str, fn() -> MethodRouter<SharedFront>); 6] = [
+    let about_the_node: [(&str, Methods); 6] = [
         ("/health", || get(via(health::health))),
         ("/health/live", || get(via(health::live))),
         ("/health/ready", || get(via(health::ready))),

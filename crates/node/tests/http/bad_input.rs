@@ -63,7 +63,13 @@ fn bad_requests_are_refused_with_their_code() {
             ("GET", "/v1/watch?key=a&progress_ms=1", "".into(), 400, "bad_parameter"),
             ("GET", "/v1/watch?key=", "".into(), 400, "key_empty"),
             ("PUT", "/v1/cluster/settings", r#"{"format":"2"}"#.into(), 400, "malformed_json"),
-            ("PUT", "/v1/cluster/settings", r#"{"quota_bytes":"1"}"#.into(), 400, "bad_setting"),
+            (
+                "PUT",
+                "/v1/cluster/settings",
+                r#"{"quota_warning_percent":101}"#.into(),
+                400,
+                "bad_setting",
+            ),
         ];
         for (method, path, body, status, code) in table {
             let answer = node.send(method, path, &[], body).await;
@@ -108,7 +114,7 @@ fn malformed_json_is_told_with_its_place() {
     with_node(async |node| {
         let answer = node.post("/v1/txn", "{\n  \"success\": [{\"putt\": {}}]\n}").await;
         let detail = answer.json()["detail"].as_str().expect("is text").to_owned();
-        assert!(detail.contains("line 2, column 22: unknown variant `putt`"), "{detail}");
+        assert!(detail.contains("line 2, column 21: unknown variant `putt`"), "{detail}");
         node
     });
 }

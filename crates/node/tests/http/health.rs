@@ -100,3 +100,26 @@ fn metrics_have_the_names_that_dashboards_know() {
         node
     });
 }
+
+#[test]
+fn every_documented_route_is_there() {
+    with_node(async |node| {
+        let document = node.get("/openapi.json").await.json();
+        for (path, methods) in document["paths"].as_object().expect("has paths") {
+            let path = path.replace("{key}", "a").replace("{id}", "1");
+            for method in methods.as_object().expect("has methods").keys() {
+                // A watch that cannot start ends at once.
+                let path = path.replace("/v1/watch", "/v1/watch?key=");
+                let answer = node.send(&method.to_uppercase(), &path, &[], "").await;
+                let code = if answer.header("content-type") == "application/problem+json" {
+                    answer.code()
+                } else {
+                    String::new()
+                };
+                let there = !["unknown_route", "method_not_allowed"].contains(&code.as_str());
+                assert!(there, "{method} {path}: {code}");
+            }
+        }
+        node
+    });
+}
