@@ -6,13 +6,17 @@
 //! read is in the history; what the logs held is told to the checkers directly.
 
 mod fault;
+mod lanes;
 mod text;
 
 use std::fmt;
 
 use serde::Serialize;
 
-pub use self::fault::{Fault, FaultKind, FaultWindow};
+pub use self::{
+    fault::{Fault, FaultKind, FaultWindow},
+    lanes::{Span, Standing},
+};
 
 /// What happened in one run, in order.
 #[derive(Debug, Clone, Default)]
@@ -179,6 +183,12 @@ impl Timeline {
     #[must_use]
     pub fn faults(&self) -> Vec<FaultWindow> {
         fault::windows(&self.events)
+    }
+
+    /// What each node was at each time, node by node, without gaps.
+    #[must_use]
+    pub fn spans(&self) -> Vec<Vec<Span>> {
+        lanes::spans(&self.events, self.node_count())
     }
 
     /// The times in which something was wrong or had been not long before, in order and apart:
