@@ -21,6 +21,9 @@ pub enum DoorError {
     /// The rules of the store say no; asking again unchanged gives the same.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The same, told again to a request that was refused before and is repeated.
+    #[error(transparent)]
+    RefusedBefore(Refusal),
     /// A read that cannot be answered.
     #[error(transparent)]
     Query(#[from] QueryError),

@@ -54,8 +54,12 @@ impl Writes {
         if let Err(closed) = self.gate.may_acknowledge() {
             return Err(DoorError::OutcomeUnknown { why: closed.why });
         }
+        let outcome = match applied.result {
+            Err(refusal) if applied.repeated => return Err(DoorError::RefusedBefore(refusal)),
+            outcome => outcome?,
+        };
         Ok(Written {
-            outcome: applied.result?,
+            outcome,
             revision: applied.revision,
             sequence: applied.sequence,
             repeated: applied.repeated,

@@ -152,7 +152,9 @@ where
             let written = front.door.txn(caller, txn).await?;
             let created = match single(written.outcome.operations) {
                 Some(OperationOutcome::Put(outcome)) => outcome.created,
-                other => return Err(condition_failed(condition, other)),
+                other => {
+                    return Err(condition_failed(condition, other).repeated(written.repeated));
+                }
             };
             (written.revision, created, written.repeated)
         }
@@ -177,7 +179,9 @@ async fn delete(front: &Front, key: Bytes, terms: &Terms<'_>) -> Answered {
             let written = front.door.txn(caller, txn).await?;
             let deleted = match single(written.outcome.operations) {
                 Some(OperationOutcome::Deleted(outcome)) => outcome.deleted,
-                other => return Err(condition_failed(condition, other)),
+                other => {
+                    return Err(condition_failed(condition, other).repeated(written.repeated));
+                }
             };
             (written.revision, deleted, written.repeated)
         }

@@ -13,7 +13,7 @@ use mainstay_consensus::NotTaken;
 use mainstay_kv::{QueryError, Refusal};
 use mainstay_service::DoorError;
 
-use crate::http::{body::Body, json::Document};
+use crate::http::{answer, body::Body, json::Document};
 
 /// Whether a request that failed changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ struct Details {
     /// One more member of the document: its name and text.
     member: Option<(&'static str, String)>,
     allow: Option<&'static str>,
+    /// Whether this is the answer to an earlier request.
+    repeated: bool,
 }
 
 impl Problem {
@@ -56,6 +58,7 @@ impl Problem {
             retry_after: None,
             member: None,
             allow: None,
+            repeated: false,
         }))
     }
 
@@ -104,6 +107,12 @@ impl Problem {
         let title = "Too much is going on";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", title, detail)
             .retry_after(retry_after)
+    }
+
+    /// Says that this is the answer to an earlier request, if it is.
+    pub(crate) fn repeated(mut self, repeated: bool) -> Self {
+        self.0.repeated = repeated;
+        self
     }
 
     fn retry_after(mut self, after: Duration) -> Self {
@@ -165,7 +174,7 @@ impl Problem {
         let mut response = Response::new(Body::full(self.document().finish()));
         *response.status_mut() = self.0.status;
         *response.headers_mut() = headers;
-        response
+        answer::repeated(response, self.0.repeated)
     }
 }
 
@@ -177,6 +186,7 @@ impl From<DoorError> for Problem {
                 Self::new(StatusCode::FORBIDDEN, "permission_denied", "Not permitted", detail)
             }
             DoorError::Refused(refusal) => refused(&refusal, detail),
+            DoorError::RefusedBefore(refusal) => refused(&refusal, detail).repeated(true),
             DoorError::Query(query) => not_readable(query, detail),
             DoorError::Overloaded { retry_after, .. } => Self::overloaded(detail, retry_after),
             DoorError::AnswerTooLarge { .. } => Self::bad_request("answer_too_large", detail),

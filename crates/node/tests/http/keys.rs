@@ -134,6 +134,19 @@ fn a_repeated_write_is_answered_again_and_done_once() {
         let again = node.send("PUT", "/v1/kv/b", &numbered, "1").await;
         assert_eq!((again.header("mainstay-repeated"), &again.body), ("true", &first.body));
         assert_eq!(node.get("/v1/kv/b").await.header("mainstay-version"), "1");
+
+        let refused = [("idempotency-key", "k2"), ("if-none-match", "*")];
+        for repeated in ["", "true"] {
+            let exists = node.send("PUT", "/v1/kv/a", &refused, "1").await;
+            assert_eq!(exists.code(), "exists");
+            assert_eq!(exists.header("mainstay-repeated"), repeated);
+        }
+        for repeated in ["", "true"] {
+            let lease = [("idempotency-key", "k3")];
+            let missing = node.send("PUT", "/v1/kv/a?lease=9", &lease, "1").await;
+            assert_eq!(missing.code(), "lease_not_found");
+            assert_eq!(missing.header("mainstay-repeated"), repeated);
+        }
         let ended = [("mainstay-session", "99999"), ("mainstay-session-number", "1")];
         let ended = node.send("PUT", "/v1/kv/b", &ended, "1").await;
         assert_eq!((ended.status.as_u16(), ended.code().as_str()), (409, "session_ended"));
