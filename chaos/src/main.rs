@@ -1,18 +1,28 @@
 //! The `chaos` binary: lists, runs and replays simulations.
+//!
+//! Exit codes: 0 nothing was violated, 1 something was, 2 the command line cannot be used.
 
-use mainstay_chaos::{run, scenarios};
+mod arguments;
+mod commands;
 
-#[expect(clippy::print_stdout, reason = "what a person asked for")]
-fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let scenario = scenarios::find(&arguments[1]).expect("a scenario");
-    let seed: u64 = arguments[2].parse().expect("a seed");
-    let planted = arguments.get(3).and_then(|name| mainstay_chaos::plants::find(name)).map(|p| p.name);
-    let started = std::time::Instant::now();
-    let report = run::run(run::Plan { scenario, seed, planted, log: std::env::var("LOG").is_ok() });
-    if std::env::var("LOG").is_ok() { print!("{}", report.log); }
-    if std::env::var("TL").is_ok() { for event in report.timeline.events() { println!("{event:?}"); } }
-    println!("{} {} {:032x} {} ms simulated in {:?}", report.scenario, report.seed, report.trace_hash, report.simulated_ms, started.elapsed());
-    for violation in &report.violations { println!("  {violation}"); }
-    println!("  {:?}", report.coverage);
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::List => commands::list(),
+        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Replay(arguments) => commands::replay::replay(&arguments),
+        Command::Worker => commands::worker::work(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            commands::complain(&error);
+            ExitCode::from(1)
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    checkers::{NodeEvent, NodeState, Violation},
+    checkers::{self, Evidence, NodeEvent, NodeState, Violation},
     history::{Call, History, OperationId, Outcome},
     timeline::{EventKind, Timeline},
 };
@@ -35,8 +35,10 @@ pub struct Record {
     pub timeline: Timeline,
     /// What was found wrong so far.
     pub violations: Vec<Violation>,
-    /// Everything the nodes did.
-    pub node_events: Vec<(u64, u32, NodeEvent)>,
+    /// The rules of consensus, held against what the nodes do.
+    consensus: Option<checkers::Cluster>,
+    /// Acknowledgements that rest on what the nodes did in the present step.
+    fresh: Vec<(u32, u64)>,
     /// Which node has which node id, as far as the world knows.
     pub members: BTreeMap<u64, u32>,
     acknowledged: u64,
@@ -45,11 +47,35 @@ pub struct Record {
 impl Record {
     /// A node did something.
     pub fn node_event(&mut self, at_us: u64, node: u32, event: NodeEvent) {
-        self.node_events.push((at_us, node, event));
+        if let Some(consensus) = &mut self.consensus {
+            consensus.happened(at_us, node, event);
+        }
     }
 
     /// A node stands somewhere else than before.
-    pub fn node_state(&mut self, _at_us: u64, _node: u32, _state: NodeState) {}
+    pub fn node_state(&mut self, at_us: u64, node: u32, state: NodeState) {
+        if let Some(consensus) = &mut self.consensus {
+            consensus.stands(at_us, node, state);
+        }
+    }
+
+    /// Holds the rules of consensus against these voters from now on.
+    pub fn watch_over(&mut self, voters: impl IntoIterator<Item = u32>) {
+        self.consensus = Some(checkers::Cluster::new(voters, Evidence::Disks));
+    }
+
+    /// A step is over: every node has been looked at.
+    pub fn step_ended(&mut self, at_us: u64) {
+        let Some(consensus) = &mut self.consensus else { return };
+        for (node, revision) in self.fresh.drain(..) {
+            consensus.acknowledged(at_us, node, revision);
+        }
+        for violation in consensus.take_violations() {
+            let what = violation.to_string();
+            self.timeline.record(at_us, violation.node, EventKind::Violation { what });
+            self.violations.push(violation);
+        }
+    }
 
     /// Something for the timeline.
     pub fn happened(&mut self, at_us: u64, node: Option<u32>, kind: EventKind) {
@@ -72,6 +98,7 @@ impl Record {
         let is_read = matches!(operation.call, Call::Get { .. });
         if let Some(revision) = operation.wrote_at() {
             self.acknowledged += 1;
+            self.fresh.push((asked, revision));
             let kind = EventKind::Acknowledged { client, invoked_us, revision };
             self.timeline.record(at_us, Some(asked), kind);
         } else if operation.outcome == Outcome::Unknown && !is_read {

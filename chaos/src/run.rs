@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     checkers::{Rule, Violation},
@@ -64,13 +64,18 @@ pub struct RunReport {
 }
 
 /// A run in the form of the JSON document.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunJson {
-    scenario: &'static str,
-    seed: u64,
-    trace_hash: String,
-    violations: Vec<String>,
-    coverage: BTreeMap<&'static str, u64>,
+    /// The scenario.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// The hash of everything that happened, in hexadecimal.
+    pub trace_hash: String,
+    /// What was found wrong, as sentences.
+    pub violations: Vec<String>,
+    /// What the run really had.
+    pub coverage: BTreeMap<String, u64>,
 }
 
 impl RunReport {
@@ -78,11 +83,15 @@ impl RunReport {
     #[must_use]
     pub fn to_json(&self) -> RunJson {
         RunJson {
-            scenario: self.scenario,
+            scenario: self.scenario.to_owned(),
             seed: self.seed,
             trace_hash: format!("{:032x}", self.trace_hash),
             violations: self.violations.iter().map(ToString::to_string).collect(),
-            coverage: self.coverage.clone(),
+            coverage: self
+                .coverage
+                .iter()
+                .map(|(name, count)| ((*name).to_owned(), *count))
+                .collect(),
         }
     }
 }

@@ -6,9 +6,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::{
-    cluster::Cluster, record::SharedRecord, timeline::Role, workload::Orders,
-};
+use crate::{cluster::Cluster, record::SharedRecord, timeline::Role, workload::Orders};
 
 /// A wait that ended without what was waited for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

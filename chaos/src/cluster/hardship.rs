@@ -335,9 +335,9 @@ impl Cluster {
                     && !self.links.held.contains(&(a.min(b), a.max(b)))
         };
         self.nodes().filter(|node| works(*node)).any(|node| {
-            let reached = self.nodes().filter(|&other| {
-                works(other) && reach(node, other) && !self.disks_lost[at(other)]
-            });
+            let reached = self
+                .nodes()
+                .filter(|&other| works(other) && reach(node, other) && !self.disks_lost[at(other)]);
             reached.count() * 2 > self.seats.len()
         })
     }

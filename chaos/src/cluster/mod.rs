@@ -22,7 +22,7 @@ use turmoil::Sim;
 pub use self::hardship::FaultId;
 use self::{
     hardship::{Links, OpenFaults},
-    observation::Observation,
+    observation::{Observation, Seen},
     seat::Seat,
 };
 use crate::{
@@ -119,6 +119,7 @@ impl Cluster {
             sim.host(host_name(seat.number), move || seat.clone().run());
         }
         let count = seats.len();
+        record.lock().watch_over(0..shape.nodes);
         Self {
             sim,
             seats,
@@ -247,22 +248,45 @@ impl Cluster {
             Ok(Ok(_all_clients_done)) => {}
             Ok(Err(error)) => self.broken = Some(error.to_string()),
             Err(panic) => {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-                self.broken = Some(text.unwrap_or_else(|| "a node panicked".to_owned()));
+                let text = crate::panics::take()
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_else(|| "a node panicked".to_owned());
+                self.broken = Some(text);
             }
         }
-        for node in self.nodes() {
-            self.look_at(node);
-        }
+        self.look();
         self.broken.is_none()
     }
 
-    fn look_at(&mut self, node: u32) {
+    /// Looks at what every node did, and only then at where each stands: what one node concludes
+    /// rests on what another did in the same step.
+    fn look(&mut self) {
+        let looks: Vec<_> = self.nodes().map(|node| (node, self.look_at(node))).collect();
+        let now_us = self.now_us();
+        let mut record = self.record.lock();
+        let mut states = Vec::new();
+        for (node, seen) in looks {
+            for event in seen.events {
+                record.node_event(now_us, node, event);
+            }
+            for kind in seen.kinds {
+                record.happened(now_us, Some(node), kind);
+            }
+            states.extend(seen.state.map(|state| (node, state)));
+        }
+        for (node, state) in states {
+            let numbers = [state.term, state.last.unwrap_or(0), state.applied.unwrap_or(0)];
+            self.trace.record(state.role.as_str(), node, &numbers, &[]);
+            record.node_state(now_us, node, state);
+        }
+        record.step_ended(now_us);
+    }
+
+    fn look_at(&mut self, node: u32) -> Seen {
         let seat = &self.seats[at(node)];
         let notes = seat.saboteur.take_notes();
         if !self.up[at(node)] {
-            return;
+            return Seen::default();
         }
         for note in &notes {
             self.trace.record(note.step, node, &note.numbers, &[]);
@@ -271,28 +295,12 @@ impl Cluster {
         let observation = &mut self.observations[at(node)];
         let seen =
             observation.look(seat.incarnation(), consensus.as_ref(), notes, &self.identities);
-        if observation.identity() != 0 {
-            self.identities.entry(observation.identity()).or_insert_with(|| {
-                self.record.lock().members.insert(observation.identity(), node);
-                node
-            });
+        let identity = self.observations[at(node)].identity();
+        if identity != 0 && !self.identities.contains_key(&identity) {
+            self.identities.insert(identity, node);
+            self.record.lock().members.insert(identity, node);
         }
-        if seen.events.is_empty() && seen.state.is_none() && seen.kinds.is_empty() {
-            return;
-        }
-        let now_us = self.now_us();
-        let mut record = self.record.lock();
-        for event in seen.events {
-            record.node_event(now_us, node, event);
-        }
-        if let Some(state) = seen.state {
-            let numbers = [state.term, state.last.unwrap_or(0), state.applied.unwrap_or(0)];
-            self.trace.record(state.role.as_str(), node, &numbers, &[]);
-            record.node_state(now_us, node, state);
-        }
-        for kind in seen.kinds {
-            record.happened(now_us, Some(node), kind);
-        }
+        seen
     }
 
     /// Starts the process of a node that is down.

@@ -110,7 +110,11 @@ impl Observation {
         self.waiting.retain(|note| {
             !matches!(
                 note.step,
-                "log.appended" | "log.truncated" | "log.purged" | "snapshot.saved" | "log.vote-saved"
+                "log.appended"
+                    | "log.truncated"
+                    | "log.purged"
+                    | "snapshot.saved"
+                    | "log.vote-saved"
             )
         });
     }

@@ -17,8 +17,7 @@ fn story(story: &mut Story) -> Result<(), Stuck> {
     let behind = story.another(leader);
     let cut = story.partition(&[behind]);
     story.wait_for_writes(10)?;
-    let victims: Vec<_> =
-        story.nodes().filter(|node| ![leader, behind].contains(node)).collect();
+    let victims: Vec<_> = story.nodes().filter(|node| ![leader, behind].contains(node)).collect();
     for victim in victims {
         story.take_disk(victim);
         story.run_ms(100);

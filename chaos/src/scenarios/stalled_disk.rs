@@ -18,8 +18,7 @@ fn story(story: &mut Story) -> Result<(), Stuck> {
     let leader = story.begin()?;
     let follower = story.another(leader);
     for node in [follower, leader] {
-        let stall =
-            story.trouble_disk(node, FaultKind::DiskStall, "", |disk| disk.stalled = true);
+        let stall = story.trouble_disk(node, FaultKind::DiskStall, "", |disk| disk.stalled = true);
         let ms = story.dice().between(500..=4_000);
         story.run_ms(ms);
         story.end(stall);

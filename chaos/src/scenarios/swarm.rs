@@ -154,8 +154,7 @@ fn make(story: &mut Story, kind: Trouble, open: &mut Vec<FaultId>, down: &mut Ve
             1 => story.trouble_disk(node, FaultKind::SlowDisk, "10 to 80 ms", |disk| {
                 disk.sync_ms = 10..=80;
             }),
-            _ => story
-                .trouble_disk(node, FaultKind::DiskFull, "", |disk| disk.capacity_bytes = 0),
+            _ => story.trouble_disk(node, FaultKind::DiskFull, "", |disk| disk.capacity_bytes = 0),
         }),
         Trouble::FailedSync => {
             let fault = story.trouble_disk(node, FaultKind::FailedSync, "the next sync", |disk| {

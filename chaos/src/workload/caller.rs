@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use mainstay_client::{
-    AnswerHeader, CallError, Client, ClientOptions, Consistency as AskedConsistency,
-    DeleteRequest, GetRequest, Origin as AskedOrigin, PutRequest, Staleness as ToldStaleness,
-    TookEffect, TxnRequest,
+    AnswerHeader, CallError, Client, ClientOptions, Consistency as AskedConsistency, DeleteRequest,
+    GetRequest, Origin as AskedOrigin, PutRequest, Staleness as ToldStaleness, TookEffect,
+    TxnRequest,
     command::{Compare, KeyRange, Operand, Operation, Put, Relation, Txn},
 };
 use mainstay_world::Net;
@@ -14,7 +14,9 @@ use mainstay_world::Net;
 use crate::{
     cluster::client_url,
     dice::Dice,
-    history::{Answer, Call, Consistency, Expected, Found, OperationId, Origin, Outcome, Staleness},
+    history::{
+        Answer, Call, Consistency, Expected, Found, OperationId, Origin, Outcome, Staleness,
+    },
     record::SharedRecord,
 };
 
@@ -152,8 +154,11 @@ impl Caller {
                 ended(answer, false)
             }
             Call::Delete { key, origin } => {
-                let request =
-                    DeleteRequest { key: key.clone(), if_mod_revision: None, origin: asked(origin) };
+                let request = DeleteRequest {
+                    key: key.clone(),
+                    if_mod_revision: None,
+                    origin: asked(origin),
+                };
                 let answer = client.delete(request).await.map(|answer| {
                     let deleted = answer.value.deleted > 0;
                     (answer.header, answer.value.revision, Answer::Deleted { deleted })
@@ -171,8 +176,10 @@ impl Caller {
             }
             Call::LeaseGrant { ttl_ms } => {
                 let answer = client.lease_grant(*ttl_ms, 0).await.map(|answer| {
-                    let granted =
-                        Answer::LeaseGranted { lease: answer.value.id, ttl_ms: answer.value.ttl_ms };
+                    let granted = Answer::LeaseGranted {
+                        lease: answer.value.id,
+                        ttl_ms: answer.value.ttl_ms,
+                    };
                     (answer.header, answer.header.revision, granted)
                 });
                 ended(answer, true)
@@ -197,7 +204,8 @@ impl Caller {
             _ => {
                 if self.session.is_none() {
                     let opened = self.client().open_session().await.ok();
-                    self.session = opened.map(|session| Numbered { session: session.id(), last: 0 });
+                    self.session =
+                        opened.map(|session| Numbered { session: session.id(), last: 0 });
                 }
                 match &mut self.session {
                     Some(numbered) => {
@@ -263,11 +271,9 @@ fn asked(origin: &Origin) -> AskedOrigin {
         Origin::Unnumbered => AskedOrigin::Unnumbered,
         Origin::Key(key) => AskedOrigin::Key(key.clone()),
         // A worker waits for one answer at a time, and may repeat the last number.
-        Origin::Session { session, number } => AskedOrigin::Session {
-            session: *session,
-            number: *number,
-            lowest_awaited: *number,
-        },
+        Origin::Session { session, number } => {
+            AskedOrigin::Session { session: *session, number: *number, lowest_awaited: *number }
+        }
     }
 }
 

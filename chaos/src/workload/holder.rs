@@ -48,10 +48,8 @@ async fn hold(caller: &mut Caller, lease: u64, ttl_ms: u64, orders: &Orders) {
     for _renewal in 0..caller.dice.below(5) {
         pause(caller, ttl_ms / 4, ttl_ms / 2).await;
         let kept = caller.call(Call::LeaseKeepAlive { lease }).await;
-        let ended = matches!(
-            kept,
-            Outcome::Ok { answer: Answer::LeaseKeptAlive { ttl_ms: None }, .. }
-        );
+        let ended =
+            matches!(kept, Outcome::Ok { answer: Answer::LeaseKeptAlive { ttl_ms: None }, .. });
         if ended || orders.is_stopped() {
             return;
         }

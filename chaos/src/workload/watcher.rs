@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mainstay_client::{
-    EventKind, WatchError, WatchMessage as Told, WatchRequest,
-};
+use mainstay_client::{EventKind, WatchError, WatchMessage as Told, WatchRequest};
 use mainstay_world as world;
 
-use super::{Orders, caller::{Caller, now_us}};
+use super::{
+    Orders,
+    caller::{Caller, now_us},
+};
 use crate::history::{WatchEvent, WatchMessage, Watched};
 
 /// What is watched: the keys of the workers and the lock.
@@ -16,8 +17,7 @@ const PREFIX: &[u8] = b"k/";
 
 /// Watches until told to stop.
 pub(super) async fn run(caller: Caller, orders: Orders) {
-    let watcher =
-        caller.record.lock().history.watch_opened(Bytes::from_static(PREFIX), 1);
+    let watcher = caller.record.lock().history.watch_opened(Bytes::from_static(PREFIX), 1);
     let mut from_revision = 1;
     while !orders.is_stopped() {
         let request = WatchRequest {
