@@ -106,9 +106,6 @@ impl Record {
         }
     }
 
-    /// Has the checkers that need the whole run look at it.
-    pub fn judge(&mut self) {}
-
     /// The node with this node id.
     #[must_use]
     pub fn node_of(&self, member: u64) -> Option<u32> {

@@ -6,14 +6,17 @@
 
 use std::collections::BTreeMap;
 
+use mainstay_node::Profile;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkers::{Rule, Violation},
-    cluster::Cluster,
+    checkers::{self, Bounds, Coverage, Rule, Violation, durability::Loss},
+    cluster::{Cluster, Shape},
     dice::Dice,
     history::History,
     record::SharedRecord,
+    recovery_time::Recovery,
+    report,
     scenarios::Scenario,
     story::{Story, Stuck},
     timeline::{EventKind, Timeline},
@@ -47,12 +50,18 @@ pub struct RunReport {
     pub scenario: &'static str,
     /// The seed.
     pub seed: u64,
+    /// The bug that was planted, if any.
+    pub planted: Option<&'static str>,
     /// The hash of everything that happened.
     pub trace_hash: u128,
-    /// What was found wrong, worst first.
+    /// What was found wrong, by time.
     pub violations: Vec<Violation>,
     /// What the run really had.
-    pub coverage: BTreeMap<&'static str, u64>,
+    pub coverage: Coverage,
+    /// The faults and the recoveries from them.
+    pub recoveries: Vec<Recovery>,
+    /// What acknowledged writes were lost.
+    pub loss: Loss,
     /// What happened, for people.
     pub timeline: Timeline,
     /// What clients did and saw.
@@ -87,11 +96,24 @@ impl RunReport {
             seed: self.seed,
             trace_hash: format!("{:032x}", self.trace_hash),
             violations: self.violations.iter().map(ToString::to_string).collect(),
-            coverage: self
-                .coverage
-                .iter()
-                .map(|(name, count)| ((*name).to_owned(), *count))
-                .collect(),
+            coverage: self.coverage.iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        }
+    }
+
+    /// The run as the HTML report has it.
+    #[must_use]
+    pub fn into_page(self) -> report::Run {
+        report::Run {
+            scenario: self.scenario.to_owned(),
+            seed: self.seed,
+            planted: self.planted.map(str::to_owned),
+            trace_hash: self.trace_hash,
+            simulated_ms: self.simulated_ms,
+            violations: self.violations,
+            coverage: self.coverage,
+            recoveries: self.recoveries,
+            loss: self.loss,
+            timeline: Some(self.timeline),
         }
     }
 }
@@ -107,6 +129,7 @@ pub fn run(plan: Plan) -> RunReport {
     let mut shape = (scenario.shape)(&mut dice);
     shape.planted = planted;
     let workload = (scenario.workload)(&mut dice);
+    let bounds = bounds(&shape);
     let nodes = shape.nodes;
     let mut cluster = Cluster::new(seed, shape, trace.clone(), record.clone());
     cluster.add_clients(workload::run(
@@ -124,21 +147,49 @@ pub fn run(plan: Plan) -> RunReport {
     } else if let Err(stuck) = outcome {
         violate(&record, story.now_us(), Rule::Liveness, stuck.to_string());
     }
-    let coverage = coverage(&story, &record);
+    let replicas: Vec<_> = story
+        .nodes()
+        .filter(|node| !story.lost_disk(*node))
+        .filter_map(|node| story.replica(node))
+        .collect();
+    let disks = disk_counters(&story);
     let simulated_ms = story.now_us() / 1000;
     drop(story);
-    let mut record = std::mem::take(&mut *record.lock());
-    record.judge();
+    let record = std::mem::take(&mut *record.lock());
+    let mut judgement = checkers::judge(&record.history, &record.timeline, &replicas, &bounds);
+    let mut violations = record.violations;
+    violations.append(&mut judgement.violations);
+    violations.sort();
+    for (name, count) in disks {
+        judgement.coverage.add(name, count);
+    }
     RunReport {
         scenario: scenario.name,
         seed,
+        planted,
         trace_hash: trace.hash(),
-        violations: record.violations,
-        coverage,
+        violations,
+        coverage: judgement.coverage,
+        recoveries: judgement.recoveries,
+        loss: judgement.loss,
         timeline: record.timeline,
         history: record.history,
         simulated_ms,
         log: trace.log(),
+    }
+}
+
+/// What the checkers allow for in a cluster of this shape.
+fn bounds(shape: &Shape) -> Bounds {
+    let recovery_ms = match shape.profile {
+        Profile::Lan => 6_000,
+        Profile::Wan => 15_000,
+    };
+    Bounds {
+        clock_error_per_mille: shape.clock_error_per_mille,
+        recovery_ms,
+        liveness_ms: LIVENESS_MS,
+        ..Bounds::default()
     }
 }
 
@@ -153,7 +204,8 @@ fn recover(story: &mut Story) -> Result<(), Stuck> {
     story.wait("end of all calls", DRAIN_MS, |story| story.orders().busy() == 0)?;
     story.wait_for_agreement()?;
     story.orders().check();
-    story.wait("end of the last reads", DRAIN_MS, |story| story.orders().is_checked())
+    story.wait("end of the last reads", DRAIN_MS, |story| story.orders().is_checked())?;
+    story.wait_for_agreement()
 }
 
 fn violate(record: &SharedRecord, at_us: u64, rule: Rule, what: String) {
@@ -163,10 +215,10 @@ fn violate(record: &SharedRecord, at_us: u64, rule: Rule, what: String) {
     record.violations.push(violation);
 }
 
-/// What the run really had: a seed that did nothing proves nothing.
-fn coverage(story: &Story, record: &SharedRecord) -> BTreeMap<&'static str, u64> {
-    let mut coverage = BTreeMap::new();
-    let mut add = |name, count| *coverage.entry(name).or_insert(0) += count;
+/// What the disks really had.
+fn disk_counters(story: &Story) -> BTreeMap<&'static str, u64> {
+    let mut counters = BTreeMap::new();
+    let mut add = |name, count| *counters.entry(name).or_insert(0) += count;
     for node in story.nodes() {
         let disk = story.disk_counters(node);
         add("syncs", disk.syncs);
@@ -177,26 +229,6 @@ fn coverage(story: &Story, record: &SharedRecord) -> BTreeMap<&'static str, u64>
         add("refused-for-space", disk.refused_for_space);
         add("failed-disk-calls", disk.failed_calls);
     }
-    let record = record.lock();
-    for event in record.timeline.events() {
-        let name = match &event.kind {
-            EventKind::Started { .. } => "restarts",
-            EventKind::Stopped => "stops",
-            EventKind::Role { role: crate::timeline::Role::Leader, .. } => "elections",
-            EventKind::FaultBegan(_) => "faults",
-            EventKind::Acknowledged { .. } => "acknowledged-writes",
-            EventKind::OutcomeUnknown { .. } => "unknown-outcomes",
-            EventKind::Forwarded => "forwarded-writes",
-            EventKind::SnapshotTaken { .. } => "snapshots-taken",
-            EventKind::SnapshotInstalled { .. } => "snapshots-installed",
-            EventKind::TornTail { .. } => "torn-tails",
-            EventKind::StorageFailed => "storage-failures",
-            _ => continue,
-        };
-        add(name, 1);
-    }
-    add("operations", record.history.operations.len() as u64);
-    add("watch-messages", record.history.watched.len() as u64);
     add("reads-at-the-end", u64::from(story.orders().checked()));
-    coverage
+    counters
 }

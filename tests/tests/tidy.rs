@@ -14,14 +14,16 @@ use std::{
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("codec", &[]),
     ("world", &[]),
+    ("failure-detector", &[]),
     ("kv", &["codec"]),
     ("storage", &["codec", "world"]),
     ("consensus", &["codec", "world", "kv", "storage"]),
-    ("service", &["world", "kv", "consensus"]),
+    ("service", &["codec", "world", "kv", "consensus"]),
     ("node", &["world", "kv", "storage", "consensus", "service"]),
     ("client", &["codec", "world", "kv"]),
     ("cli", &["world", "kv", "client", "node"]),
     ("tests", &["cli"]),
+    ("chaos", &["codec", "world", "kv", "storage", "consensus", "node", "client"]),
 ];
 
 /// Crates that know no I/O, clock, thread, async or log.
@@ -107,6 +109,7 @@ fn names_that_may_change_stay_behind_one_crate() {
             }
             assert!(
                 relative.starts_with("crates/world/")
+                    || relative == "chaos/src/cluster/task_ids.rs"
                     || relative.contains("/tests/")
                     || relative.contains("/benches/")
                     || relative.contains("/examples/")
@@ -228,8 +231,9 @@ fn crate_name(manifest: &Path) -> String {
 }
 
 fn manifests() -> Vec<PathBuf> {
-    let mut found: Vec<_> = walk(&root().join("crates"))
+    let mut found: Vec<_> = ["crates", "chaos"]
         .into_iter()
+        .flat_map(|folder| walk(&root().join(folder)))
         .filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml"))
         .collect();
     found.push(root().join("tests/Cargo.toml"));
@@ -238,7 +242,7 @@ fn manifests() -> Vec<PathBuf> {
 }
 
 fn sources() -> impl Iterator<Item = PathBuf> {
-    ["crates", "tests"]
+    ["chaos", "crates", "tests"]
         .into_iter()
         .flat_map(|folder| walk(&root().join(folder)))
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))

@@ -16,6 +16,10 @@ use std::{
 };
 
 use mainstay_consensus::{Birth, BootstrapPeer};
+use mainstay_kv::{
+    command::KeyRange,
+    query::{KeyValue, RangeQuery},
+};
 use mainstay_node::{Config, LogFormat, Profile, RuntimeKind, StorageOptions};
 use turmoil::Sim;
 
@@ -26,9 +30,10 @@ use self::{
     seat::Seat,
 };
 use crate::{
-    checkers::{NodeEvent, NodeState},
+    checkers::{NodeEvent, NodeState, durability::Replica},
     dice::Dice,
     disk::DiskCounters,
+    history::Found,
     record::SharedRecord,
     timeline::{EventKind, Role},
     trace::Trace,
@@ -56,6 +61,8 @@ pub struct Shape {
     pub link_ms_max: u64,
     /// Bytes of log kept behind a snapshot; small ones make snapshots frequent.
     pub log_bytes_min: u64,
+    /// How much any clock may run too fast or too slow, in thousandths.
+    pub clock_error_per_mille: u64,
     /// The bug that is planted, if any.
     pub planted: Option<&'static str>,
 }
@@ -68,6 +75,7 @@ impl Default for Shape {
             link_ms_min: 0,
             link_ms_max: 2,
             log_bytes_min: 64 * 1024 * 1024,
+            clock_error_per_mille: 0,
             planted: None,
         }
     }
@@ -380,11 +388,22 @@ impl Cluster {
         self.happened(None, EventKind::Note(text.into()));
     }
 
-    /// The hash of the whole store of a node that runs.
+    /// The whole store of a node that runs.
     #[must_use]
-    pub fn state_hash(&self, node: u32) -> Option<(u64, u128)> {
+    pub fn replica(&self, node: u32) -> Option<Replica> {
         let consensus = self.seats[at(node)].consensus()?;
-        Some(consensus.read(|store| (store.sequence(), store.hash())))
+        consensus.read(|store| {
+            let pairs = store.range(&RangeQuery::new(KeyRange::all())).ok()?.pairs;
+            let found =
+                |pair: KeyValue| Found { value: pair.value, mod_revision: pair.mod_revision };
+            Some(Replica {
+                node,
+                sequence: store.sequence(),
+                revision: store.revision(),
+                state_hash: store.hash(),
+                pairs: pairs.into_iter().map(|pair| (pair.key.clone(), found(pair))).collect(),
+            })
+        })
     }
 }
 

@@ -90,7 +90,8 @@ impl Seat {
         let (orders, mut waiting) = mpsc::unbounded_channel();
         let clock = {
             let mut process = self.process();
-            let now_ms = turmoil::sim_elapsed().map_or(0, |elapsed| elapsed.as_millis() as u64);
+            let now_ms = turmoil::sim_elapsed()
+                .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
             let wall_ms = (EPOCH_MS + now_ms).saturating_add_signed(process.wall_offset_ms);
             let rate = per_mille_to_rate(process.rate_per_mille);
             let clock = Arc::new(NodeClock::simulated(wall_ms, rate));
@@ -131,7 +132,7 @@ impl Seat {
             history: Arc::new(MemoryHistory::default()),
             buggify: self.saboteur.buggify(),
         };
-        match self.serve(world).await {
+        match Box::pin(self.serve(world)).await {
             Ok(reason) => format!("{reason:?}"),
             Err(error) => {
                 let mut text = error.to_string();

@@ -19,9 +19,7 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
         planted: arguments.plant.map(|plant| plant.name),
         log: arguments.trace.is_some(),
     });
-    for event in report.timeline.events() {
-        println!("{event:?}");
-    }
+    print!("{}", report.timeline);
     println!(
         "\n{} with seed {}: {} ms, trace {:032x}, toolchain {}",
         report.scenario,
@@ -30,7 +28,7 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
         report.trace_hash,
         env!("CHAOS_TOOLCHAIN"),
     );
-    for (name, count) in &report.coverage {
+    for (name, count) in report.coverage.iter() {
         println!("  {name} {count}");
     }
     for violation in &report.violations {

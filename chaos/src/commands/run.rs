@@ -18,7 +18,8 @@ use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use mainstay_chaos::{
     panics,
-    run::{Plan, RunJson, RunReport, run as carry_out},
+    report::{Provenance, Report},
+    run::{Plan, RunJson, run as carry_out},
 };
 use serde::Serialize;
 
@@ -41,11 +42,12 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let runs = if arguments.jobs > 1 {
         in_processes(&plans, arguments.jobs, &progress)?
     } else {
-        let runs = one_by_one(&plans, &progress);
-        if let Some(folder) = &arguments.report {
-            let _ = folder;
+        let mut page = arguments.report.is_some().then(|| Report::new(provenance()));
+        let runs = one_by_one(&plans, &progress, page.as_mut());
+        if let (Some(page), Some(folder)) = (page, &arguments.report) {
+            page.write(folder)?;
         }
-        runs.iter().map(RunReport::to_json).collect()
+        runs
     };
     progress.finish_and_clear();
     let failed = runs.iter().filter(|run| !run.violations.is_empty()).count();
@@ -70,15 +72,27 @@ fn plans(arguments: &RunArguments) -> Vec<Plan> {
         .collect()
 }
 
-fn one_by_one(plans: &[Plan], progress: &ProgressBar) -> Vec<RunReport> {
+fn one_by_one(
+    plans: &[Plan],
+    progress: &ProgressBar,
+    mut page: Option<&mut Report>,
+) -> Vec<RunJson> {
     panics::keep();
-    let mut reports = Vec::new();
+    let mut runs = Vec::new();
     for plan in plans {
         let report = carry_out(*plan);
-        tell(plan, &report.to_json(), progress);
-        reports.push(report);
+        let run = report.to_json();
+        tell(plan, &run, progress);
+        runs.push(run);
+        if let Some(page) = &mut page {
+            page.add(report.into_page());
+        }
     }
-    reports
+    runs
+}
+
+fn provenance() -> Provenance {
+    Provenance { commit: commit(), toolchain: env!("CHAOS_TOOLCHAIN").to_owned() }
 }
 
 /// Hands the plans to processes, the next one to whoever is free; answers in the order of plans.

@@ -156,7 +156,8 @@ fn tear(target: &mut Vec<u8>, pending: &Pending, dice: &mut Dice) {
         } else if cut_here {
             put(target, at, &part[..index(stop - at)]);
             if dice.percent(50) {
-                let garbage: Vec<u8> = part.iter().map(|_byte| dice.next_u64() as u8).collect();
+                let garbage: Vec<u8> =
+                    part.iter().map(|_byte| dice.next_u64().to_le_bytes()[0]).collect();
                 put(target, stop, &garbage[index(stop - at)..]);
             }
         }

@@ -33,7 +33,10 @@ impl Names {
 
     /// The name of a file, for people.
     pub(super) fn name_of(&self, inode: Inode) -> Option<&str> {
-        self.shown.iter().find(|(_name, named)| **named == inode).map(|(name, _inode)| name.as_str())
+        self.shown
+            .iter()
+            .find(|(_name, named)| **named == inode)
+            .map(|(name, _inode)| name.as_str())
     }
 
     pub(super) fn inodes(&self) -> Vec<Inode> {
@@ -82,7 +85,8 @@ impl Names {
         let prefix = dice.index(pending.len() + 1);
         let mut lost = 0;
         for (at, (_number, change)) in pending.into_iter().enumerate() {
-            if if journalled { at < prefix } else { dice.percent(50) } {
+            let arrived = if journalled { at < prefix } else { dice.percent(50) };
+            if arrived {
                 change.make(&mut self.durable);
             } else {
                 lost += 1;

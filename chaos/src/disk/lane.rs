@@ -16,11 +16,7 @@ use bytes::Bytes;
 use mainstay_world::{self as world, Disk, DiskFuture, FileId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    Shared,
-    folder::Inode,
-    platter::Platter,
-};
+use super::{Shared, folder::Inode, platter::Platter};
 
 /// One process's lane.
 pub(super) struct Lane {
@@ -72,7 +68,9 @@ impl Lane {
         work: impl FnOnce(&LaneState) -> io::Result<T> + Send + 'static,
     ) -> DiskFuture<T> {
         if self.state.waiting.load(Ordering::Relaxed) == 0 {
-            return Box::pin(std::future::ready(self.state.alive().and_then(|()| work(&self.state))));
+            return Box::pin(std::future::ready(
+                self.state.alive().and_then(|()| work(&self.state)),
+            ));
         }
         self.queue(None, move |state, _synced| work(state))
     }

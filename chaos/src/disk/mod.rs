@@ -106,6 +106,9 @@ impl Shared {
 
 impl std::fmt::Debug for SimulatedDisk {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("SimulatedDisk").field("node", &self.shared.node).finish_non_exhaustive()
+        formatter
+            .debug_struct("SimulatedDisk")
+            .field("node", &self.shared.node)
+            .finish_non_exhaustive()
     }
 }

@@ -196,6 +196,9 @@ fn losses(runs: &[Run]) -> String {
     );
     for (name, low, high) in BUCKETS {
         let count = judged.iter().filter(|run| (low..=high).contains(&run.loss.lost)).count();
+        if low > 0 && count == 0 {
+            continue;
+        }
         let percent = 100.0 * count as f64 / judged.len().max(1) as f64;
         let class = if low == 0 { "good" } else { "bad" };
         let _ = writeln!(

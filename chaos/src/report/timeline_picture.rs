@@ -33,8 +33,10 @@ pub(super) const LEGEND: &str = "<p class=\"legend\">\
     <span class=\"key role-learner\"></span>learner \
     <span class=\"key role-outsider\"></span>no member \
     <span class=\"key down\"></span>down \
-    <span class=\"key fault\"></span>fault \
-    <span class=\"key writes\"></span>acknowledged writes</p>\n";
+    <span class=\"key fault\"></span>fault and the nodes it strikes \
+    <span class=\"key writes\"></span>acknowledged writes \
+    <span class=\"key over\"></span>all faults over \
+    <span class=\"key wrong\"></span>violation</p>\n";
 
 /// Draws a timeline.
 pub(super) fn draw(timeline: &Timeline) -> String {

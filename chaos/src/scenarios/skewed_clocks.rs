@@ -1,7 +1,8 @@
 //! Clocks that are off, run at different rates and jump, while leases live on the replicated one.
 
-use super::{Scenario, three_nodes};
+use super::Scenario;
 use crate::{
+    cluster::Shape,
     dice::Dice,
     story::{Story, Stuck},
     workload::Workload,
@@ -10,10 +11,14 @@ use crate::{
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "skewed-clocks",
     summary: "every node has another time; leaders change, and no lease dies of it",
-    shape: three_nodes,
+    shape,
     workload: many_leases,
     story,
 };
+
+fn shape(_dice: &mut Dice) -> Shape {
+    Shape { clock_error_per_mille: 60, ..Shape::default() }
+}
 
 fn many_leases(_dice: &mut Dice) -> Workload {
     Workload { workers: 2, holders: 4, ..Workload::default() }

@@ -78,6 +78,6 @@ fn message(told: Result<Told, WatchError>) -> Option<WatchMessage> {
         Err(WatchError::Compacted { compact_revision }) => {
             Some(WatchMessage::Compacted { compact_revision })
         }
-        Err(WatchError::Ended { .. }) => None,
+        Err(WatchError::Ended { .. } | WatchError::StoreReplaced) => None,
     }
 }

@@ -42,6 +42,9 @@ impl Complaint {
             (_, Some(WatchError::Compacted { compact_revision })) => Some(format!(
                 "read the keys again, then watch with --from-revision {compact_revision} or later"
             )),
+            (_, Some(WatchError::StoreReplaced)) => Some(
+                "read the keys again, and watch from the revision that comes with them".to_owned(),
+            ),
             (_, Some(WatchError::Ended { next_revision, .. })) => {
                 Some(format!("go on with --from-revision {next_revision}"))
             }

@@ -34,7 +34,7 @@ impl Exit {
         }
         match error.downcast_ref::<WatchError>() {
             Some(WatchError::Ended { source, .. }) => Self::of_call(source),
-            Some(WatchError::Compacted { .. }) | None => Self::Failed,
+            Some(WatchError::Compacted { .. } | WatchError::StoreReplaced) | None => Self::Failed,
         }
     }
 

@@ -26,6 +26,25 @@ pub struct Cluster {
     pub settings: BTreeMap<String, serde_json::Value>,
     /// The members.
     pub members: Vec<Member>,
+    /// What only the asked node can tell.
+    pub node: NodeState,
+}
+
+/// What a node tells about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeState {
+    /// The node id.
+    pub id: u64,
+    /// The revision of its store.
+    pub revision: u64,
+    /// Index of the last committed entry it knows of.
+    pub committed_index: u64,
+    /// Index of the last entry in its store.
+    pub applied_index: u64,
+    /// Why it refuses writes, if it does; as `reason` of code `read_only`.
+    pub read_only: Option<String>,
+    /// What keeps it from serving, as a sentence, if anything does.
+    pub trouble: Option<String>,
 }
 
 /// One member of a cluster.
@@ -97,6 +116,19 @@ struct ClusterJson {
     #[serde(default)]
     settings: BTreeMap<String, serde_json::Value>,
     members: Vec<MemberJson>,
+    #[serde(default)]
+    node: NodeJson,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NodeJson {
+    id: Decimal,
+    revision: Decimal,
+    committed_index: Decimal,
+    applied_index: Decimal,
+    read_only: Option<String>,
+    trouble: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +155,20 @@ impl From<ClusterJson> for Cluster {
             failures_tolerated: json.failures_tolerated,
             settings: json.settings,
             members: json.members.into_iter().map(Member::from).collect(),
+            node: NodeState::from(json.node),
+        }
+    }
+}
+
+impl From<NodeJson> for NodeState {
+    fn from(json: NodeJson) -> Self {
+        Self {
+            id: json.id.0,
+            revision: json.revision.0,
+            committed_index: json.committed_index.0,
+            applied_index: json.applied_index.0,
+            read_only: json.read_only,
+            trouble: json.trouble,
         }
     }
 }

@@ -1,12 +1,15 @@
 //! How JSON carries what it has no type for: 64-bit numbers as decimal strings, bytes as standard
 //! base64 with padding. Answers may hold fields that this client does not know; requests may not.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use mainstay_kv::query::KeyValue;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
 
 /// A 64-bit number, as a decimal string.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,11 +22,29 @@ impl Serialize for Decimal {
 }
 
 impl<'de> Deserialize<'de> for Decimal {
+    /// Takes a JSON number too: people write them, and requests may hold them.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(|_not_a_number| {
-            D::Error::custom(format_args!("'{text}' is not a decimal number of 64 bits"))
-        })
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Decimal;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a decimal number of 64 bits")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Decimal, E> {
+                Ok(Decimal(number))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Decimal, E> {
+                text.parse().map(Decimal).map_err(|_not_a_number| {
+                    E::custom(format_args!("'{text}' is not a decimal number of 64 bits"))
+                })
+            }
+        }
+
+        deserializer.deserialize_any(Text)
     }
 }
 
@@ -125,11 +146,13 @@ mod tests {
         for (text, expected) in [
             (r#""-1""#, "'-1' is not a decimal number"),
             (r#""18446744073709551616""#, "is not a decimal number"),
-            ("7", "invalid type"),
+            ("-7", "expected a decimal number"),
+            ("true", "expected a decimal number"),
         ] {
             let error = serde_json::from_str::<Decimal>(text).expect_err(text).to_string();
             assert!(error.contains(expected), "{error}");
         }
+        assert_eq!(serde_json::from_str::<Decimal>("7").expect("a number"), Decimal(7));
         let error = serde_json::from_str::<Base64>(r#""a""#).expect_err("no base64").to_string();
         assert!(error.contains("'a' is not standard base64"), "{error}");
     }

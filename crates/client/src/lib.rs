@@ -62,7 +62,7 @@ mod watch;
 
 pub use answer::{Answer, AnswerHeader, Staleness};
 pub use client::{Client, ClientOptions};
-pub use cluster::{Cluster, Health, HealthCheck, Member, Version};
+pub use cluster::{Cluster, Health, HealthCheck, Member, NodeState, Version};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{CallError, Failure, Problem, TookEffect};
 pub use json::pair_json;

@@ -1,4 +1,4 @@
-//! Transactions and compaction.
+//! Transactions and compaction: the client's calls for them.
 
 use http::Method;
 use mainstay_kv::{

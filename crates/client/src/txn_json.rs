@@ -125,8 +125,8 @@ struct RangeJson {
     prefix: Option<Base64>,
     #[serde(default, skip_serializing_if = "is_false")]
     from_key: bool,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    limit: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<Decimal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revision: Option<Decimal>,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -300,7 +300,7 @@ impl OperationJson {
                 let range = RangeFields { key, range_end, prefix, from_key }.into_range()?;
                 Operation::Range(RangeQuery {
                     revision: json.revision.unwrap_or_default().0,
-                    limit: json.limit,
+                    limit: json.limit.unwrap_or_default().0,
                     keys_only: json.keys_only,
                     count_only: json.count_only,
                     ..RangeQuery::new(range)
@@ -337,7 +337,7 @@ impl OperationJson {
                     range_end,
                     prefix,
                     from_key,
-                    limit: query.limit,
+                    limit: (query.limit != 0).then_some(Decimal(query.limit)),
                     revision: (query.revision != 0).then_some(Decimal(query.revision)),
                     keys_only: query.keys_only,
                     count_only: query.count_only,
@@ -431,11 +431,6 @@ impl From<&TxnOutcome> for TxnOutcomeJson {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 #[cfg(test)]

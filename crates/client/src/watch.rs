@@ -63,6 +63,9 @@ pub enum WatchError {
         /// The lowest readable revision.
         compact_revision: u64,
     },
+    /// The store was restored to an earlier state; read the keys anew and watch from there.
+    #[error("the watch cannot go on: the store was restored to an earlier state")]
+    StoreReplaced,
     /// No endpoint took it up again, or one refused it for good.
     #[error("the watch ended before revision {next_revision}")]
     Ended {
@@ -106,7 +109,7 @@ enum Step {
     /// The stream ends here and goes on elsewhere.
     Interrupted(Failure),
     /// It cannot go on.
-    Compacted(u64),
+    Over(WatchError),
 }
 
 impl WatchRequest {
@@ -186,9 +189,9 @@ impl Watch {
                 }
                 Step::Nothing => {}
                 Step::Interrupted(failure) => self.interrupt(failure).await?,
-                Step::Compacted(compact_revision) => {
+                Step::Over(error) => {
                     self.stream = None;
-                    return Err(WatchError::Compacted { compact_revision });
+                    return Err(error);
                 }
             }
         }
@@ -246,7 +249,7 @@ impl Watch {
         let Failure::Refused(problem) = &failure else { return Ok(Step::Interrupted(failure)) };
         let compact_revision = problem.compact_revision.as_ref();
         if let Some(compact_revision) = compact_revision.and_then(|text| text.parse().ok()) {
-            return Ok(Step::Compacted(compact_revision));
+            return Ok(Step::Over(WatchError::Compacted { compact_revision }));
         }
         let passes = problem.status >= 500 || problem.status == 429;
         if passes { Ok(Step::Interrupted(failure)) } else { Err(self.ended(failure)) }
@@ -311,6 +314,10 @@ fn interpret(message: &Message) -> Result<Step, String> {
     struct CompactedJson {
         compact_revision: Decimal,
     }
+    #[derive(Deserialize)]
+    struct CancelledJson {
+        reason: String,
+    }
     let text = |error: serde_json::Error| error.to_string();
     match message.event.as_str() {
         "change" => {
@@ -325,10 +332,17 @@ fn interpret(message: &Message) -> Result<Step, String> {
         }
         "compacted" => {
             let compacted: CompactedJson = serde_json::from_str(&message.data).map_err(text)?;
-            Ok(Step::Compacted(compacted.compact_revision.0))
+            let compact_revision = compacted.compact_revision.0;
+            Ok(Step::Over(WatchError::Compacted { compact_revision }))
         }
-        // The watch knows itself where to go on: after the last message it saw.
-        "cancelled" => Err(format!("the node cancelled the watch: {}", message.data)),
+        "cancelled" => {
+            let cancelled: CancelledJson = serde_json::from_str(&message.data).map_err(text)?;
+            if cancelled.reason == "store_replaced" {
+                return Ok(Step::Over(WatchError::StoreReplaced));
+            }
+            // The watch knows itself where to go on: after the last message it saw.
+            Err(format!("the node cancelled the watch: {}", cancelled.reason))
+        }
         _ => Ok(Step::Nothing),
     }
 }

@@ -10,12 +10,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use mainstay_world as world;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
 use crate::{
     core::Core,
+    error::StartError,
     peer::{
         channel::{Channel, Route},
         handshake::ConnectionKind,
@@ -73,6 +75,29 @@ pub(crate) struct BirthNotice {
     pub(crate) epoch: u64,
     /// The founding members.
     pub(crate) founders: BTreeMap<u64, MemberRecord>,
+}
+
+/// Refuses a folder of another cluster than the one that the listed nodes are in.
+///
+/// Members come and go while a list stays as it was: it is wrong only if one of its nodes is in
+/// another cluster and none is in this one. Nodes that do not answer prove nothing.
+pub(crate) async fn check_cluster(
+    core: &Arc<Core>,
+    list: &[BootstrapPeer],
+) -> Result<(), StartError> {
+    let folder = core.introduction().cluster_id;
+    let answers = ask_all(&channels(core, list)).await;
+    if answers.iter().any(|state| state.cluster_id == folder) {
+        return Ok(());
+    }
+    match answers.into_iter().find(|state| state.cluster_id != 0) {
+        Some(other) => Err(StartError::OtherCluster {
+            folder,
+            peer: other.record.name,
+            found: other.cluster_id,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Brings this node's cluster about, or says why it cannot. Ends when the node is in a cluster.
@@ -162,14 +187,16 @@ async fn found(core: &Arc<Core>, others: &[Channel], answers: &[BirthState]) {
     }
 }
 
+/// The answers of those that answer, in order.
 async fn ask_all(others: &[Channel]) -> Vec<BirthState> {
-    let mut answers = Vec::with_capacity(others.len());
-    for other in others {
-        if let Ok(Answer::Birth(state)) = other.call(&Call::BirthQuery, CALL_DEADLINE).await {
-            answers.push(state);
-        }
-    }
+    let asked = others.iter().map(|other| other.call(&Call::BirthQuery, CALL_DEADLINE));
+    let answers = join_all(asked).await.into_iter();
     answers
+        .filter_map(|answer| match answer {
+            Ok(Answer::Birth(state)) => Some(state),
+            Ok(_) | Err(_) => None,
+        })
+        .collect()
 }
 
 fn channels(core: &Core, list: &[BootstrapPeer]) -> Vec<Channel> {

@@ -88,6 +88,18 @@ pub enum StartError {
         /// The name the node was started with.
         wanted: String,
     },
+    /// The folder belongs to another cluster than the nodes of the bootstrap list.
+    #[error(
+        "the data folder belongs to cluster {folder:016x}, but {peer} of the bootstrap list is in cluster {found:016x}; start this node with a folder of that cluster, or with the list of its own"
+    )]
+    OtherCluster {
+        /// The cluster in the folder.
+        folder: u64,
+        /// A node of the list.
+        peer: String,
+        /// The cluster that node is in.
+        found: u64,
+    },
     /// The node was removed from its cluster.
     #[error(
         "the node of this data folder was removed from its cluster; start it with an empty folder to join again as a new node"

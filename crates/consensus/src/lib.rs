@@ -42,8 +42,7 @@ pub use core::Options;
 pub use error::{NotTaken, ProposeError, ReadIndexError, StartError};
 pub use observation::LeaderChange;
 pub use status::{
-    AppliedPosition, Counters, MemberRecord, MemberStatus, ReadOnlyReason, Role, Standing,
-    Status,
+    AppliedPosition, Counters, MemberRecord, MemberStatus, ReadOnlyReason, Role, Standing, Status,
 };
 
 use crate::{
@@ -55,6 +54,10 @@ use crate::{
 
 /// The pause before a proposal without a leader is tried again, unless the leader changes sooner.
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// How long the outcome of a proposal that was sent just before its deadline is waited for after it:
+/// "certainly not" is worth a moment more than "unknown".
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// Room that the envelope's header and attribution take beside the largest command.
 const PROPOSAL_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 4096;
@@ -90,6 +93,9 @@ impl Consensus {
         let birth = options.birth.clone();
         let core = Core::open(options, world).await?;
         if core.is_in_cluster() {
+            if let Birth::Bootstrap(list) = &birth {
+                birth::check_cluster(&core, list).await?;
+            }
             core.take_part().await?;
         }
         world::spawn(server::accept(Arc::clone(&core), peer_listener));
@@ -150,12 +156,17 @@ impl Consensus {
             let outcome = match submitted {
                 Ok(submitted) => {
                     let left = deadline.since(Instant::now());
-                    match world::timeout(left, submitted.outcome).await {
+                    let mut outcome = submitted.outcome;
+                    match world::timeout(left, &mut outcome).await {
                         Ok(outcome) => outcome.unwrap_or(Err(Unapplied::Unknown)),
                         Err(_elapsed) if submitted.ticket.revoke() => {
                             return Err(self.why_it_waited(&running).into());
                         }
-                        Err(_elapsed) => return Err(too_late()),
+                        // It was sent at the last moment: a little patience may tell its fate.
+                        Err(_elapsed) => match world::timeout(LAST_MOMENT, outcome).await {
+                            Ok(outcome) => outcome.unwrap_or(Err(Unapplied::Unknown)),
+                            Err(_elapsed) => return Err(too_late()),
+                        },
                     }
                 }
                 Err(unapplied) => Err(unapplied),
@@ -230,7 +241,7 @@ impl Consensus {
             node_id: introduction.node_id,
             role: leadership.role,
             term: leadership.term,
-            leader: leadership.leader,
+            leader: leader_that_answers(leadership, running.as_deref()),
             members: Arc::new(members),
             last_log_index: 0,
             committed_index: 0,
@@ -426,15 +437,22 @@ impl Consensus {
             return Some(ReadOnlyReason::DiskReserve);
         }
         let lease = Duration::from_millis(self.core.options().settings.election_timeout_ms_max);
-        let confirmed = match leadership.leader {
-            None => false,
-            Some(_) if leadership.leads => {
-                running.pong().quorum_age_ms.is_some_and(|age| Duration::from_millis(age) <= lease)
-            }
-            Some(_) => true,
+        let confirmed = if leadership.leads {
+            running.pong().quorum_age_ms.is_some_and(|age| Duration::from_millis(age) <= lease)
+        } else {
+            leader_that_answers(leadership, Some(running)).is_some()
         };
         (!confirmed).then_some(ReadOnlyReason::NoQuorum)
     }
+}
+
+/// The leader, if it is this node or answers: openraft names the last one until there is another,
+/// and after a restart the one that this node voted for.
+fn leader_that_answers(leadership: Leadership, running: Option<&Running>) -> Option<u64> {
+    leadership.leader.filter(|leader| {
+        let link = running.and_then(|running| running.links.find(*leader));
+        leadership.leads || link.is_some_and(|link| link.pulse().leads(leadership.term))
+    })
 }
 
 /// Wakes whoever waits for a change of leader, term or role.

@@ -188,8 +188,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         // Notes the first index that goes.
-        self.buggify
-            .note("log.truncated", || [last.as_ref().map_or(0, |last| last.index + 1)]);
+        self.buggify.note("log.truncated", || [last.as_ref().map_or(0, |last| last.index + 1)]);
         self.storage.truncate_after(last.map(|last| last.index)).await.map_err(failure)
     }
 

@@ -4,8 +4,9 @@
 //! to openraft in one call, answered entry by entry as it is applied. Two batches are in flight, so
 //! that the next gathers while one is on its way; under load batches grow and nobody lingers.
 //!
-//! The task is also the only one that stamps. It proposes a tick by itself while something in the
-//! store is due and nobody writes, and the settings as the first entry of a new cluster.
+//! The task is also the only one that stamps. While nobody writes it proposes a tick by itself when
+//! something in the store is due, or when leases run and the store's clock fell behind; and it
+//! proposes the settings as the first entry of a new cluster.
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,6 +44,10 @@ const BATCHES_MAX: usize = 2;
 
 /// How often the clock is read while nobody writes, and so how late an expiry may be.
 const CLOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How far the store's clock may stay behind the leader's while leases run and nobody writes. A
+/// new leader starts from the store's clock: this is what an election can give to a lease.
+const CLOCK_LAG_MAX: Duration = Duration::from_secs(1);
 
 /// What overloaded callers are told to wait.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -226,7 +231,9 @@ impl Batching {
         let time_ms = clock.time_ms();
         let (first, due) = self.task.store.read(|store| {
             let due = store.next_deadline_ms().is_some_and(|deadline| deadline <= time_ms);
-            (store.sequence() == 0, due)
+            let behind = Duration::from_millis(time_ms.saturating_sub(store.clock_ms()));
+            let lagging = store.lease_count() > 0 && behind >= CLOCK_LAG_MAX;
+            (store.sequence() == 0, due || lagging)
         });
         let command = if first {
             Command::Configure(self.task.first_settings.clone())

@@ -277,13 +277,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         if let Some(last) = &self.last_applied {
-            let (sequence, revision, hash) = self
-                .store
-                .read(|store| (store.sequence(), store.revision(), split(store.hash())));
+            let (sequence, revision, hash) =
+                self.store.read(|store| (store.sequence(), store.revision(), split(store.hash())));
             // Notes the last index in the snapshot, the store's position and its hash.
-            self.buggify.note("snapshot.installed", || {
-                [last.index, sequence, revision, hash[0], hash[1]]
-            });
+            self.buggify
+                .note("snapshot.installed", || [last.index, sequence, revision, hash[0], hash[1]]);
             self.store.publish(last, true);
         }
         info!(snapshot = %meta, "a snapshot was installed");

@@ -90,7 +90,7 @@ pub struct Status {
     pub role: Role,
     /// The term.
     pub term: u64,
-    /// The leader, if one is known.
+    /// The leader, if one is known and answered this node within the last second.
     pub leader: Option<u64>,
     /// All members by id; empty before the cluster is born.
     pub members: Arc<BTreeMap<u64, MemberStatus>>,

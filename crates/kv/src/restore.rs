@@ -19,6 +19,9 @@ use crate::{
     version::{Links, Position, Version, VersionRef},
 };
 
+/// More entries or revisions than any store lives to see; counting on from here cannot overflow.
+const COUNT_MAX: u64 = u64::MAX / 2;
+
 /// A store being built from a snapshot; see [`Store::snapshot_next`].
 #[derive(Debug)]
 pub struct StoreRestore {
@@ -210,8 +213,11 @@ impl StoreRestore {
         if header.settings.check().is_err() {
             return Ok(Err("its settings contradict themselves"));
         }
-        if header.compact_revision > header.revision || header.sequence == u64::MAX {
+        if header.compact_revision > header.revision {
             return Ok(Err("its revisions contradict each other"));
+        }
+        if header.sequence > COUNT_MAX || header.revision > COUNT_MAX {
+            return Ok(Err("it counts further than any store can have come"));
         }
         self.store.keyspace.revision = header.revision;
         self.store.keyspace.compact_revision = header.compact_revision;
@@ -264,6 +270,9 @@ impl StoreRestore {
         let position = version.position();
         if position <= self.last_position || version.mod_revision > keyspace.revision {
             return Err("versions do not ascend, or lie in the future");
+        }
+        if version.version > version.mod_revision {
+            return Err("a version counts more writes than there were");
         }
         self.last_position = position;
         let is_tombstone = version.is_tombstone();

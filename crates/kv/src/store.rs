@@ -449,3 +449,14 @@ impl fmt::Debug for Store {
 fn is_kept(applied: &Applied) -> bool {
     applied.result.as_ref().err().is_none_or(Refusal::is_kept)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_may_be_shared_and_sent_between_threads() {
+        fn check<T: Send + Sync>() {}
+        check::<Store>();
+    }
+}

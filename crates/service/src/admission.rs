@@ -145,6 +145,11 @@ pub(crate) struct AnswerRoom<'a> {
 }
 
 impl AnswerRoom<'_> {
+    /// Bytes taken so far.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes `bytes` more.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), DoorError> {
         let limits = &self.admission.limits;

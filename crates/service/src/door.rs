@@ -23,7 +23,7 @@ use crate::{
     error::{DoorError, SnapshotError},
     gate::{OpenGate, WriteGate},
     keep_alive::KeepAlives,
-    reads,
+    reads::RangeRead,
     validation::check_range,
     watch::{CancelReason, Watch, WatchRequest},
     watch_hub::{ChangeSource, WatchHub},
@@ -70,7 +70,11 @@ impl Door {
         gate: Arc<dyn WriteGate>,
     ) -> Self {
         let admission = Arc::new(Admission::new(limits));
-        let hub = Arc::new(WatchHub::new(Box::new(consensus.clone()), Arc::clone(&admission)));
+        let hub = Arc::new(WatchHub::new(
+            Box::new(consensus.clone()),
+            Arc::clone(&admission),
+            world.buggify.clone(),
+        ));
         mainstay_world::spawn(Arc::clone(&hub).run(consensus.applied()));
         let writes = Arc::new(Writes {
             consensus,
@@ -302,11 +306,36 @@ impl Door {
         caller: &Caller,
         query: &RangeQuery,
     ) -> Result<Read<RangeAnswer>, DoorError> {
+        self.range_or_page(caller, query, None).await
+    }
+
+    /// As [`Door::range`], but an answer that has `bytes_max` bytes is cut there, as by a limit.
+    /// Only ranges in the order of their keys and without filters can be cut.
+    ///
+    /// # Errors
+    /// As [`Door::range`].
+    pub async fn page(
+        &self,
+        caller: &Caller,
+        query: &RangeQuery,
+        bytes_max: usize,
+    ) -> Result<Read<RangeAnswer>, DoorError> {
+        self.range_or_page(caller, query, Some(bytes_max)).await
+    }
+
+    async fn range_or_page(
+        &self,
+        caller: &Caller,
+        query: &RangeQuery,
+        cut_bytes: Option<usize>,
+    ) -> Result<Read<RangeAnswer>, DoorError> {
         self.allow(caller, "range", |principal| authorize(principal, Access::Read(&query.range)))?;
         self.store(|store| check_range(&query.range, store.settings()))?;
         let _place = self.0.admission.read()?;
         let freshness = self.catch_up(caller).await?;
-        let (answer, revision) = reads::range(self.consensus(), &self.0.admission, query).await?;
+        let (admission, deadline) = (&*self.0.admission, caller.deadline);
+        let read = RangeRead { query, admission, deadline, cut_bytes };
+        let (answer, revision) = read.run(self.consensus()).await?;
         Ok(Read { answer, revision, freshness })
     }
 

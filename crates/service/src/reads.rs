@@ -11,6 +11,7 @@ use mainstay_consensus::Consensus;
 use mainstay_kv::{
     KeyValue, QueryError, RangeAnswer, RangeEnd, RangeQuery, SortOrder, SortTarget, Store,
 };
+use mainstay_world::Instant;
 
 use crate::{
     admission::{Admission, AnswerRoom},
@@ -35,28 +36,94 @@ impl Replica for Consensus {
     }
 }
 
-/// Answers `query`, with the store's revision when it was read.
-pub(crate) async fn range(
-    replica: &impl Replica,
-    admission: &Admission,
-    query: &RangeQuery,
-) -> Result<(RangeAnswer, u64), DoorError> {
-    let mut restarts = 0;
-    loop {
-        let mut room = admission.answer();
-        let answered = if can_be_sliced(query) {
-            in_slices(replica, &mut room, query).await
-        } else {
-            at_once(replica, &mut room, query)
-        };
-        match answered {
-            Err(DoorError::Query(QueryError::Compacted { .. }))
-                if query.revision == 0 && restarts < RESTARTS_MAX =>
-            {
-                restarts += 1;
+/// A read and its bounds.
+pub(crate) struct RangeRead<'a> {
+    pub(crate) query: &'a RangeQuery,
+    pub(crate) admission: &'a Admission,
+    /// When to give up.
+    pub(crate) deadline: Instant,
+    /// Bytes after which the answer is cut, as by a limit, instead of being refused as too large.
+    /// Only ranges that can be sliced can be cut.
+    pub(crate) cut_bytes: Option<usize>,
+}
+
+impl RangeRead<'_> {
+    /// Answers the query, with the store's revision when it was read.
+    pub(crate) async fn run(
+        &self,
+        replica: &impl Replica,
+    ) -> Result<(RangeAnswer, u64), DoorError> {
+        let mut restarts = 0;
+        loop {
+            let mut room = self.admission.answer();
+            let answered = if can_be_sliced(self.query) {
+                self.in_slices(replica, &mut room).await
+            } else {
+                at_once(replica, &mut room, self.query)
+            };
+            match answered {
+                Err(DoorError::Query(QueryError::Compacted { .. }))
+                    if self.query.revision == 0 && restarts < RESTARTS_MAX =>
+                {
+                    restarts += 1;
+                }
+                answered => return answered,
             }
-            answered => return answered,
         }
+    }
+
+    async fn in_slices(
+        &self,
+        replica: &impl Replica,
+        room: &mut AnswerRoom<'_>,
+    ) -> Result<(RangeAnswer, u64), DoorError> {
+        let limit = self.query.limit;
+        let next_limit =
+            |got: u64| if limit == 0 { SLICE_KEYS } else { SLICE_KEYS.min(limit - got) };
+        let mut slice = RangeQuery { limit: next_limit(0), ..self.query.clone() };
+        let mut whole: Option<(RangeAnswer, u64)> = None;
+        loop {
+            let (mut next, revision) =
+                replica.read(|store| (store.range(&slice), store.revision()));
+            let next = next.as_mut().map_err(|error| DoorError::Query(*error))?;
+            let cut = self.cut(next, room.bytes());
+            room.grow(pairs_bytes(&next.pairs))?;
+            // The first slice counts the whole range, and fixes the revision.
+            let (answer, revision) = whole.get_or_insert_with(|| {
+                (RangeAnswer { pairs: Vec::new(), more: false, count: next.count }, revision)
+            });
+            if slice.revision == 0 {
+                slice.revision = *revision;
+            }
+            answer.pairs.append(&mut next.pairs);
+            answer.more = next.more || cut;
+            let got = answer.pairs.len() as u64;
+            let enough = cut || (limit > 0 && got >= limit);
+            let last = answer.pairs.last().filter(|_last| answer.more && !enough);
+            let Some(last) = last else {
+                return Ok((std::mem::take(answer), *revision));
+            };
+            slice.range.start = key_after(&last.key);
+            slice.limit = next_limit(got);
+            tokio::task::yield_now().await;
+            if Instant::now() >= self.deadline {
+                return Err(DoorError::ReadTimeout);
+            }
+        }
+    }
+
+    /// Cuts `slice` where the answer, of `before` bytes so far, has enough bytes; whether it did.
+    /// One pair always stays.
+    fn cut(&self, slice: &mut RangeAnswer, before: usize) -> bool {
+        let Some(cut_bytes) = self.cut_bytes else { return false };
+        let mut bytes = before;
+        let stays = slice.pairs.iter().position(|pair| {
+            let enough = bytes >= cut_bytes;
+            bytes += pair_bytes(pair);
+            enough
+        });
+        // What is cut off is more than there is in the slice, so `None` means that all stays.
+        stays.inspect(|stays| slice.pairs.truncate(*stays)).is_some()
     }
 }
 
@@ -69,33 +136,6 @@ fn at_once(
     let answer = answer?;
     room.grow(pairs_bytes(&answer.pairs))?;
     Ok((answer, revision))
-}
-
-async fn in_slices(
-    replica: &impl Replica,
-    room: &mut AnswerRoom<'_>,
-    query: &RangeQuery,
-) -> Result<(RangeAnswer, u64), DoorError> {
-    let limit_of = |left: u64| if query.limit == 0 { SLICE_KEYS } else { SLICE_KEYS.min(left) };
-    let mut slice = RangeQuery { limit: limit_of(query.limit), ..query.clone() };
-    let (mut whole, revision) = at_once(replica, room, &slice)?;
-    if slice.revision == 0 {
-        slice.revision = revision;
-    }
-    loop {
-        let got = whole.pairs.len() as u64;
-        let enough = query.limit > 0 && got >= query.limit;
-        let Some(last) = whole.pairs.last().filter(|_last| whole.more && !enough) else {
-            return Ok((whole, revision));
-        };
-        tokio::task::yield_now().await;
-        slice.range.start = key_after(&last.key);
-        slice.limit = limit_of(query.limit.saturating_sub(got));
-        let (next, _revision) = at_once(replica, room, &slice)?;
-        // The first slice counted the whole range.
-        whole.pairs.extend(next.pairs);
-        whole.more = next.more;
-    }
 }
 
 /// Whether the range is wide, in the order of its keys, and nothing of it is left out.
@@ -122,7 +162,11 @@ fn key_after(key: &[u8]) -> Bytes {
 }
 
 fn pairs_bytes(pairs: &[KeyValue]) -> usize {
-    pairs.iter().map(|pair| size_of::<KeyValue>() + pair.key.len() + pair.value.len()).sum()
+    pairs.iter().map(pair_bytes).sum()
+}
+
+const fn pair_bytes(pair: &KeyValue) -> usize {
+    size_of::<KeyValue>() + pair.key.len() + pair.value.len()
 }
 
 #[cfg(test)]
@@ -146,8 +190,19 @@ mod tests {
     }
 
     async fn sliced(store: &TestStore, query: &RangeQuery) -> Result<RangeAnswer, DoorError> {
-        let admission = Admission::new(Limits::default());
-        range(store, &admission, query).await.map(|(answer, _revision)| answer)
+        bounded(store, query, Limits::default(), None).await
+    }
+
+    async fn bounded(
+        store: &TestStore,
+        query: &RangeQuery,
+        limits: Limits,
+        cut_bytes: Option<usize>,
+    ) -> Result<RangeAnswer, DoorError> {
+        let admission = Admission::new(limits);
+        let deadline = Instant::now() + std::time::Duration::from_secs(60);
+        let read = RangeRead { query, admission: &admission, deadline, cut_bytes };
+        read.run(store).await.map(|(answer, _revision)| answer)
     }
 
     #[tokio::test]
@@ -203,11 +258,41 @@ mod tests {
     async fn an_answer_that_grows_too_large_is_refused() {
         let store = filled(100);
         let limits = Limits { answer_bytes_max: 5_000, ..Limits::default() };
-        let admission = Admission::new(limits);
         let query = RangeQuery::new(KeyRange::all());
-        let refused = range(&store, &admission, &query).await;
+        let refused = bounded(&store, &query, limits.clone(), None).await;
         assert_eq!(refused, Err(DoorError::AnswerTooLarge { limit: 5_000 }));
         let few = RangeQuery { limit: 10, ..query };
-        range(&store, &admission, &few).await.expect("fewer keys fit");
+        bounded(&store, &few, limits, None).await.expect("fewer keys fit");
+    }
+
+    #[tokio::test]
+    async fn a_page_is_cut_by_bytes_as_by_a_limit() {
+        let keys = usize::try_from(SLICE_KEYS).expect("fits") + 100;
+        let store = filled(keys);
+        let query = RangeQuery::new(KeyRange::all());
+        let all = naive(&store, &query);
+        let mut cuts: Vec<usize> = vec![0, 1, 1_000, pairs_bytes(&all.pairs) - 1];
+        cuts.push(pairs_bytes(&all.pairs[..keys - 50]));
+        for cut_bytes in cuts {
+            let page = bounded(&store, &query, Limits::default(), Some(cut_bytes)).await;
+            let page = page.expect("is answered");
+            let stays = page.pairs.len();
+            assert_eq!(page.pairs, all.pairs[..stays]);
+            assert_eq!((page.more, page.count), (stays < keys, all.count), "{cut_bytes}");
+            assert!(stays == 1 || pairs_bytes(&page.pairs[..stays - 1]) < cut_bytes);
+            assert!(pairs_bytes(&page.pairs) >= cut_bytes, "{cut_bytes}: {stays} pairs");
+        }
+        let whole = bounded(&store, &query, Limits::default(), Some(1 << 30)).await;
+        assert_eq!(whole, Ok(all));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_takes_too_long_is_given_up() {
+        let store = filled(usize::try_from(SLICE_KEYS).expect("fits") + 1);
+        let query = RangeQuery::new(KeyRange::all());
+        let admission = Admission::new(Limits::default());
+        let deadline = Instant::now();
+        let read = RangeRead { query: &query, admission: &admission, deadline, cut_bytes: None };
+        assert_eq!(read.run(&store).await, Err(DoorError::ReadTimeout));
     }
 }

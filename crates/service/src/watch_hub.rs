@@ -18,7 +18,8 @@ use std::{
 
 use mainstay_consensus::AppliedPosition;
 use mainstay_kv::{Changes, QueryError, RevisionChanges};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use mainstay_world::Buggify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tracing::warn;
 
 use crate::{
@@ -48,7 +49,9 @@ pub(crate) struct WatchHub {
     /// Everything up to this revision is in the queues.
     dispatched_revision: AtomicU64,
     catching_up: Semaphore,
+    closing: Notify,
     slow_total: AtomicU64,
+    buggify: Buggify,
 }
 
 struct Followers {
@@ -71,7 +74,11 @@ struct Follower {
 pub(crate) struct Behind;
 
 impl WatchHub {
-    pub(crate) fn new(source: Box<dyn ChangeSource>, admission: Arc<Admission>) -> Self {
+    pub(crate) fn new(
+        source: Box<dyn ChangeSource>,
+        admission: Arc<Admission>,
+        buggify: Buggify,
+    ) -> Self {
         let revision = source.revision();
         let catching_up = Semaphore::new(admission.limits().watches_catching_up_max);
         Self {
@@ -86,7 +93,9 @@ impl WatchHub {
             }),
             dispatched_revision: AtomicU64::new(revision),
             catching_up,
+            closing: Notify::new(),
             slow_total: AtomicU64::new(0),
+            buggify,
         }
     }
 
@@ -96,11 +105,15 @@ impl WatchHub {
             while self.dispatch_slice() {
                 tokio::task::yield_now().await;
             }
-            if applied.changed().await.is_err() {
-                self.close(CancelReason::ShuttingDown);
-            }
-            if self.closed().is_some() {
-                return;
+            tokio::select! {
+                biased;
+                () = self.closing.notified() => return,
+                changed = applied.changed() => {
+                    if changed.is_err() {
+                        self.close(CancelReason::ShuttingDown);
+                        return;
+                    }
+                }
             }
         }
     }
@@ -142,6 +155,9 @@ impl WatchHub {
 
     fn hand_out(&self, followers: &mut Followers, revision: RevisionChanges) {
         let number = revision.revision;
+        if self.buggify.is_planted("drop-watch-event") && number.is_multiple_of(16) {
+            return;
+        }
         let revision = Arc::new(revision);
         let mut wanted: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (at, event) in revision.events.iter().enumerate() {
@@ -207,6 +223,8 @@ impl WatchHub {
         let mut followers = self.followers();
         followers.closed.get_or_insert(reason);
         followers.end_all(|resume_revision| WatchEnd::Cancelled { reason, resume_revision });
+        drop(followers);
+        self.closing.notify_one();
     }
 
     /// Why no watch can run any more, if none can.

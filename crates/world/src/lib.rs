@@ -26,7 +26,9 @@ mod sled_history;
 use std::sync::Arc;
 
 pub use buggify::{Buggify, Saboteur};
-pub use clock::{Elapsed, Instant, NodeClock, sleep, sleep_until, timeout, true_duration, wall_clock_ms};
+pub use clock::{
+    Elapsed, Instant, NodeClock, sleep, sleep_until, timeout, true_duration, wall_clock_ms,
+};
 pub use disk::{Disk, DiskFuture, FileId};
 pub use history::{History, HistoryRecord, MemoryHistory};
 pub use net::{Listener, Net, NetFuture, Stream, Transport};

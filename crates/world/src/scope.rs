@@ -87,9 +87,11 @@ where
 /// `future`, standing still while its simulated node does.
 async fn gated<F: Future>(clock: Arc<NodeClock>, future: F) -> F::Output {
     let mut future = pin!(future);
-    poll_fn(|context| {
-        if clock.holds(context) { Poll::Pending } else { future.as_mut().poll(context) }
-    })
+    poll_fn(
+        |context| {
+            if clock.holds(context) { Poll::Pending } else { future.as_mut().poll(context) }
+        },
+    )
     .await
 }
 

@@ -127,9 +127,8 @@ async fn an_empty_folder_without_a_word_about_a_cluster_is_refused() {
 async fn a_port_in_use_is_told_with_the_option_to_change() {
     let commands = CommandLine::new(PROGRAM);
     let data_dir = commands.folder().join("data");
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let taken = taken.local_addr().expect("it is bound").to_string();
-    let _holder = TcpListener::bind(&taken).expect("still free");
+    let taken = format!("127.0.0.1:{}", free_port());
+    let _holder = TcpListener::bind(&taken).expect("the port is free");
     let free = format!("127.0.0.1:{}", free_port());
     let data_dir = data_dir.to_str().expect("a plain name");
     for (client, peer, option) in [(&taken, &free, "client_addr"), (&free, &taken, "peer_addr")] {

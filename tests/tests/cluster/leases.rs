@@ -27,6 +27,7 @@ async fn lease(clients: &[Client], id: &str) -> Value {
             let request = client.request("GET", &format!("/v1/leases/{id}"));
             match request.within(Duration::from_secs(3)).send().await {
                 Ok(answer) if answer.status == 200 => return Ok(answer.json()),
+                Ok(answer) if answer.status == 404 => panic!("it is gone: {}", answer.text()),
                 Ok(answer) => last = answer.text(),
                 Err(error) => last = error.to_string(),
             }

@@ -44,6 +44,8 @@ pub struct Cluster {
     /// Node ids whose disks are lost.
     lost_identities: BTreeSet<u64>,
     violations: Vec<Violation>,
+    /// How many violations were told, those that were taken out too.
+    told: usize,
 }
 
 /// What a store was like after its so-many-th command, and who said so first.
@@ -88,6 +90,7 @@ impl Cluster {
             acknowledged: None,
             lost_identities: BTreeSet::new(),
             violations: Vec::new(),
+            told: 0,
         }
     }
 
@@ -209,8 +212,10 @@ impl Cluster {
     }
 
     fn keep(&mut self, findings: Findings) {
-        let room = VIOLATIONS_MAX.saturating_sub(self.violations.len());
+        let room = VIOLATIONS_MAX - self.told;
+        let before = self.violations.len();
         self.violations.extend(findings.violations.into_iter().take(room));
+        self.told += self.violations.len() - before;
     }
 
     fn leads(&mut self, number: u32, term: u64, findings: &mut Findings) {

@@ -1,11 +1,12 @@
 //! `mainstay status`: the members as the asked node sees them, and how far each one is.
 //!
-//! The first endpoint that answers tells who the members are. Each of them is then asked for its
-//! own revision, because only a node itself knows how far it is.
+//! The first endpoint that answers tells who the members are. Each of them is then asked how far it
+//! is itself, because only a node knows that: revision, applied index, and the lag, which is what
+//! it has yet to apply of the entries that any member knows to be committed.
 
-use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, sync::Arc, time::Duration};
 
-use mainstay_client::{Client, ClientOptions, Cluster, Endpoint, Member};
+use mainstay_client::{Client, ClientOptions, Cluster, Endpoint, Member, NodeState};
 use mainstay_world::{RealNet, spawn};
 
 use crate::{arguments::Output, exit::Exit, screen::Screen, table::Table};
@@ -15,42 +16,43 @@ const MEMBER_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(client: &Client, output: Output) -> anyhow::Result<Exit> {
     let cluster = client.cluster().await?.value;
-    let revisions = revisions(client, &cluster.members).await;
+    let states = states(client, &cluster.members).await;
     let mut screen = Screen::new();
     match output {
         Output::Simple | Output::Table => {
             screen.write_all(headline(&cluster).as_bytes())?;
             screen.write_all(b"\n")?;
-            screen.write_all(members_table(&cluster.members, &revisions).as_bytes())?;
+            screen.write_all(members_table(&cluster.members, &states).as_bytes())?;
+            screen.write_all(troubles(&cluster.members, &states).as_bytes())?;
         }
-        Output::Json => screen.json(&json(&cluster, &revisions))?,
+        Output::Json => screen.json(&json(&cluster, &states))?,
     }
     screen.finish()?;
     Ok(Exit::Done)
 }
 
-/// The revision of every member that tells it in time.
-async fn revisions(client: &Client, members: &[Member]) -> BTreeMap<u64, u64> {
+/// What every member that answers in time tells about itself.
+async fn states(client: &Client, members: &[Member]) -> BTreeMap<u64, NodeState> {
     let asked: Vec<_> = members
         .iter()
         .filter_map(|member| {
             let endpoint: Endpoint = member.client_urls.first()?.parse().ok()?;
             let timeout = client.options().timeout.min(MEMBER_TIMEOUT);
             let options = ClientOptions { timeout, ..ClientOptions::new(vec![endpoint]) };
-            let client = Client::new(std::sync::Arc::new(RealNet), options);
+            let client = Client::new(Arc::new(RealNet), options);
             let id = member.id;
             Some(spawn(async move {
+                let node = client.cluster().await.ok()?.value.node;
                 // Another node may live at that address by now.
-                let answer = client.cluster().await.ok()?;
-                (answer.header.member_id == id).then_some((id, answer.value.revision))
+                (node.id == id).then_some((id, node))
             }))
         })
         .collect();
-    let mut revisions = BTreeMap::new();
+    let mut states = BTreeMap::new();
     for answer in asked {
-        revisions.extend(answer.await.ok().flatten());
+        states.extend(answer.await.ok().flatten());
     }
-    revisions
+    states
 }
 
 fn headline(cluster: &Cluster) -> String {
@@ -76,25 +78,46 @@ fn headline(cluster: &Cluster) -> String {
     text
 }
 
-fn members_table(members: &[Member], revisions: &BTreeMap<u64, u64>) -> String {
-    let mut table =
-        Table::new(&["NAME", "ID", "ROLE", "HEALTHY", "REVISION", "LAG", "CLIENTS", "PEERS"]);
-    let newest = revisions.values().max().copied().unwrap_or(0);
+fn members_table(members: &[Member], states: &BTreeMap<u64, NodeState>) -> String {
+    let head = ["NAME", "ID", "ROLE", "HEALTHY", "REVISION", "APPLIED", "LAG", "CLIENTS"];
+    let mut table = Table::new(&head);
     for member in members {
-        let unknown = || "-".to_owned();
-        let revision = revisions.get(&member.id);
+        let state = states.get(&member.id);
+        let told = |number: fn(&NodeState) -> u64| {
+            state.map_or_else(|| "-".to_owned(), |state| number(state).to_string())
+        };
         table.row([
             member.name.clone(),
             member.id.to_string(),
             member.role.clone(),
             if member.healthy { "yes" } else { "no" }.to_owned(),
-            revision.map_or_else(unknown, u64::to_string),
-            revision.map_or_else(unknown, |revision| (newest - revision).to_string()),
+            told(|state| state.revision),
+            told(|state| state.applied_index),
+            state.map_or_else(|| "-".to_owned(), |state| lag(state, states).to_string()),
             member.client_urls.iter().map(|url| bare(url)).collect::<Vec<_>>().join(","),
-            member.peer_address.clone(),
         ]);
     }
     table.render()
+}
+
+/// Committed entries that the node has yet to apply.
+fn lag(state: &NodeState, states: &BTreeMap<u64, NodeState>) -> u64 {
+    let committed = states.values().map(|state| state.committed_index).max().unwrap_or(0);
+    committed.saturating_sub(state.applied_index)
+}
+
+/// What nodes say keeps them from serving or writing, a line each.
+fn troubles(members: &[Member], states: &BTreeMap<u64, NodeState>) -> String {
+    let mut text = String::new();
+    for member in members {
+        let Some(state) = states.get(&member.id) else { continue };
+        let read_only = state.read_only.as_ref().map(|reason| format!("refuses writes ({reason})"));
+        for trouble in state.trouble.iter().chain(&read_only) {
+            writeln!(text, "{}: {trouble}", member.name)
+                .expect("a string takes all that is written");
+        }
+    }
+    text
 }
 
 /// A client URL without the scheme that all of them have.
@@ -102,16 +125,21 @@ fn bare(url: &str) -> &str {
     url.strip_prefix("http://").unwrap_or(url)
 }
 
-/// What `GET /v1/cluster` answers, with each member's own revision.
-fn json(cluster: &Cluster, revisions: &BTreeMap<u64, u64>) -> serde_json::Value {
+/// What `GET /v1/cluster` answers, with what each member tells about itself.
+fn json(cluster: &Cluster, states: &BTreeMap<u64, NodeState>) -> serde_json::Value {
     let member = |member: &Member| {
+        let state = states.get(&member.id);
         serde_json::json!({
             "id": member.id.to_string(),
             "name": member.name,
             "role": member.role,
             "voter": member.voter,
             "healthy": member.healthy,
-            "revision": revisions.get(&member.id).map(u64::to_string),
+            "revision": state.map(|state| state.revision.to_string()),
+            "applied_index": state.map(|state| state.applied_index.to_string()),
+            "lag": state.map(|state| lag(state, states).to_string()),
+            "read_only": state.and_then(|state| state.read_only.clone()),
+            "trouble": state.and_then(|state| state.trouble.clone()),
             "client_urls": member.client_urls,
             "peer_address": member.peer_address,
             "zone": member.zone,
@@ -157,18 +185,38 @@ mod tests {
                 member(2, "n2", "follower", true),
                 member(3, "n3", "follower", false),
             ],
+            node: NodeState::default(),
         }
+    }
+
+    fn state(id: u64, applied_index: u64) -> (u64, NodeState) {
+        let node = NodeState {
+            id,
+            revision: 1_000_000,
+            committed_index: applied_index,
+            applied_index,
+            ..NodeState::default()
+        };
+        (id, node)
     }
 
     #[test]
     fn the_table_shows_lag_and_missing_members_and_fits_a_terminal() {
-        let revisions = BTreeMap::from([(u64::MAX - 1, 1_000_000), (2, 999_990)]);
-        let text = members_table(&cluster().members, &revisions);
+        let states = BTreeMap::from([state(u64::MAX - 1, 1_000_000), state(2, 999_990)]);
+        let text = members_table(&cluster().members, &states);
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[1].contains("n1") && lines[1].contains("leader") && lines[1].contains(" 0 "));
         assert!(lines[2].contains("999990") && lines[2].contains(" 10 "));
         assert!(lines[3].contains(" no ") && lines[3].contains(" - "));
+    }
+
+    #[test]
+    fn what_a_node_says_is_wrong_is_told_under_the_table() {
+        let (id, mut node) = state(2, 7);
+        node.read_only = Some("quota".to_owned());
+        let text = troubles(&cluster().members, &BTreeMap::from([(id, node)]));
+        assert_eq!(text, "n2: refuses writes (quota)\n");
     }
 
     #[test]

@@ -97,6 +97,16 @@ async fn a_compacted_start_ends_the_watch() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_restored_ends_the_watch() {
+    let event =
+        "event: cancelled\ndata: {\"reason\":\"store_replaced\",\"resume_revision\":\"9\"}\n\n";
+    let node = Node::start([Reply::EventsThenClose(event.to_owned())]).await;
+    let mut watch = client(&[&node.endpoint]).watch(from(3)).await.expect("a watch");
+    let error = watch.next().await.expect_err("replaced");
+    assert!(matches!(error, WatchError::StoreReplaced), "{error}");
+}
+
+#[tokio::test]
 async fn a_watch_that_is_refused_for_good_ends() {
     let node = Node::start([problem(400, "bad_parameter", "no", "")]).await;
     let mut watch = client(&[&node.endpoint]).watch(from(3)).await.expect("a watch");

@@ -50,6 +50,19 @@ pub(crate) struct Pulse {
     pub(crate) pong: Option<Pong>,
 }
 
+impl Pulse {
+    /// Whether the peer answered lately.
+    fn is_fresh(&self) -> bool {
+        self.asked_at.is_some_and(|asked_at| asked_at.elapsed() < HEALTHY_WITHIN)
+    }
+
+    /// Whether the peer may well lead in `term`: it answered lately, and did not say otherwise in
+    /// this term or a later one.
+    pub(crate) fn leads(&self, term: u64) -> bool {
+        self.is_fresh() && self.pong.is_some_and(|pong| pong.leads || pong.term < term)
+    }
+}
+
 impl Link {
     /// How to dial a connection of `kind`.
     pub(crate) fn route(&self, kind: ConnectionKind) -> Route {
@@ -69,7 +82,7 @@ impl Link {
 
     /// Whether the peer answered lately.
     pub(crate) fn is_healthy(&self) -> bool {
-        self.pulse().asked_at.is_some_and(|asked_at| asked_at.elapsed() < HEALTHY_WITHIN)
+        self.pulse().is_fresh()
     }
 
     fn lock(&self) -> MutexGuard<'_, Pulse> {

@@ -64,11 +64,15 @@ pub(crate) async fn run<'a, S>(
     route: &Route,
     dial_deadline: Duration,
     answer_deadline: Duration,
-    requests: S,
+    mut requests: S,
 ) -> Result<impl Stream<Item = Result<AppendOutcome, LogStreamError>> + Send + 'a, LogStreamError>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
+    // openraft waits out its backoff inside this stream. Dialling before it was asked would repeat
+    // a dial that is refused at once, again and again without a pause.
+    let first = requests.next().await;
+    let requests = stream::iter(first).chain(requests);
     let LogConnection { reader, writer } = match home.take() {
         Some(connection) => connection,
         None => {

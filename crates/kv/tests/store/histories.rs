@@ -100,7 +100,11 @@ fn feed(left: &mut Store, right: &mut Store, entries: &[(Envelope, u64)]) -> Vec
 
 fn entries(steps: &[Step]) -> Vec<(Envelope, u64)> {
     let mut director = Director::default();
-    (1..).zip(steps).map(|(sequence, step)| director.envelope(step, sequence)).collect()
+    let mut entries = vec![];
+    for step in steps {
+        entries.extend(director.entries(step, entries.len() as u64 + 1));
+    }
+    entries
 }
 
 /// Takes up to `count` chunks.
@@ -160,8 +164,9 @@ proptest! {
         chunks_an_entry in 0..4_usize,
         extra in steps(30),
     ) {
-        let entries = entries(&steps.iter().chain(&extra).cloned().collect::<Vec<_>>());
-        let begin = begin.index(steps.len());
+        let meanwhile = entries(&steps).len();
+        let entries = entries(&steps.into_iter().chain(extra).collect::<Vec<_>>());
+        let begin = begin.index(meanwhile);
         let mut store = Store::new();
         let mut twin = Store::new();
         feed(&mut store, &mut twin, &entries[..begin]);
@@ -171,7 +176,7 @@ proptest! {
         prop_assert_eq!(walk.hash(), hash);
         let mut chunks = vec![];
         let mut applied = vec![];
-        for at in begin..steps.len() {
+        for at in begin..meanwhile {
             applied.extend(feed(&mut store, &mut twin, &entries[at..=at]));
             chunks.extend(take(&store, &mut walk, chunks_an_entry, budget));
         }
@@ -186,7 +191,7 @@ proptest! {
         for ((envelope, term), expected) in entries[begin..].iter().zip(&applied) {
             prop_assert_eq!(&restored.apply(envelope.clone(), *term), expected);
         }
-        feed(&mut store, &mut restored, &entries[steps.len()..]);
+        feed(&mut store, &mut restored, &entries[meanwhile..]);
         prop_assert_eq!(store.space(), restored.space());
         prop_assert_eq!(store.version_count(), restored.version_count());
         for id in store.lease_ids() {

@@ -26,6 +26,8 @@ enum What {
     },
     /// A proposal of this history once more.
     Again(usize),
+    /// So many writes of a few keys that freeing them takes more than one entry.
+    Burst(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -52,28 +54,32 @@ pub(crate) struct Director {
 }
 
 impl Director {
-    /// The envelope of a step, and the term of its entry. `sequence` is the number it will get.
-    pub(crate) fn envelope(&mut self, step: &Step, sequence: u64) -> (Envelope, u64) {
+    /// The envelopes of a step, and the terms of their entries. `sequence` is the number that
+    /// the first will get.
+    pub(crate) fn entries(&mut self, step: &Step, sequence: u64) -> Vec<(Envelope, u64)> {
         self.time_ms += step.elapsed_ms;
-        let proposal = match &step.what {
+        let proposals = match &step.what {
             What::Again(at) if !self.proposals.is_empty() => {
-                self.proposals[at % self.proposals.len()].clone()
+                vec![self.proposals[at % self.proposals.len()].clone()]
             }
-            What::Again(_) => Proposal::unattributed(Command::Tick),
-            What::New { who, command } => self.proposal(who, command),
+            What::Again(_) => vec![Proposal::unattributed(Command::Tick)],
+            What::New { who, command } => vec![self.proposal(who, command)],
+            What::Burst(count) => (0..*count).map(burst_put).collect(),
         };
-        if proposal.command == Command::SessionOpen {
+        if proposals[0].command == Command::SessionOpen {
             self.sessions.push(sequence);
         }
-        self.proposals.push(proposal.clone());
-        let envelope = Envelope {
+        self.proposals.push(proposals[0].clone());
+        let term = if step.stale { TERM - 1 } else { TERM };
+        let stamp = Stamp { term, time_ms: self.time_ms };
+        let envelope = |proposal| Envelope {
             format: ENVELOPE_FORMAT,
             epoch: 1,
-            stamp: Stamp { term: if step.stale { TERM - 1 } else { TERM }, time_ms: self.time_ms },
+            stamp,
             wall_ms: self.time_ms,
             proposal,
         };
-        (envelope, TERM)
+        proposals.into_iter().map(|proposal| (envelope(proposal), TERM)).collect()
     }
 
     fn proposal(&self, who: &Who, command: &Command) -> Proposal {
@@ -96,14 +102,21 @@ impl Director {
     }
 }
 
+fn burst_put(number: usize) -> Proposal {
+    let key = Bytes::from(format!("burst{}", number % 9));
+    let value = Some(Bytes::from(number.to_string()));
+    Proposal::unattributed(Command::Put(Put { key, value, lease: Some(0), want_previous: false }))
+}
+
 pub(crate) fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
     vec(step(), 1..count)
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let what = prop_oneof![
-        12 => (who(), command()).prop_map(|(who, command)| What::New { who, command }),
-        1 => any::<usize>().prop_map(What::Again),
+        30 => (who(), command()).prop_map(|(who, command)| What::New { who, command }),
+        3 => any::<usize>().prop_map(What::Again),
+        1 => (60..200_usize).prop_map(What::Burst),
     ];
     let elapsed_ms = prop_oneof![4 => Just(0), 4 => 1..40_u64, 1 => 100..2_000_u64];
     (what, elapsed_ms, proptest::bool::weighted(0.05)).prop_map(|(what, elapsed_ms, stale)| Step {
@@ -249,7 +262,7 @@ fn compare() -> impl Strategy<Value = Compare> {
 }
 
 pub(crate) fn revision() -> impl Strategy<Value = u64> {
-    prop_oneof![3 => Just(0), 4 => 1..60_u64]
+    prop_oneof![3 => Just(0), 4 => 1..60_u64, 2 => 60..400_u64]
 }
 
 pub(crate) fn query() -> impl Strategy<Value = RangeQuery> {

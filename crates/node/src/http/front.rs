@@ -32,6 +32,9 @@ const BODY_MAX: Duration = Duration::from_secs(30);
 /// head is in the connection's buffer and does not count.
 const ARRIVING_BYTES_MAX: usize = 512 * 1024 * 1024;
 
+/// Bytes of a refused body that are read over.
+const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What all routes share.
 pub(crate) struct Front {
     pub(crate) door: Door,
@@ -112,10 +115,11 @@ impl Front {
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let too_large = || Problem::too_large("the body", limit);
-        if body.size_hint().lower() > limit as u64 {
-            return Err(too_large());
-        }
         let read = async {
+            if body.size_hint().lower() > limit as u64 {
+                discard(&mut body).await;
+                return Err(too_large());
+            }
             let mut first = Bytes::new();
             while first.is_empty() && !body.is_end_stream() {
                 match next_data(&mut body).await? {
@@ -131,6 +135,7 @@ impl Front {
             let mut part = first;
             loop {
                 if whole.len() + part.len() > limit {
+                    discard(&mut body).await;
                     return Err(too_large());
                 }
                 arriving.grow(part.len())?;
@@ -146,6 +151,20 @@ impl Front {
             let detail = "the body did not arrive within 30 seconds";
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "bad_request", title, detail))
         })
+    }
+}
+
+/// Reads over a body that is refused, up to a bound: a client that is still sending when the
+/// connection is closed might never see the answer.
+async fn discard<B>(body: &mut B)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let mut left = DISCARDED_BYTES_MAX;
+    while left > 0
+        && let Ok(Some(data)) = next_data(body).await
+    {
+        left = left.saturating_sub(data.len());
     }
 }
 

@@ -17,6 +17,10 @@ use crate::http::{
 const LIMIT_DEFAULT: u64 = 1_000;
 const LIMIT_MAX: u64 = 10_000;
 
+/// Bytes of keys and values after which a page ends, so that writing it down does not hold up
+/// everything else.
+const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 const KNOWN: [&str; 8] = [
     "prefix",
     "prefix_base64",
@@ -53,7 +57,7 @@ pub(crate) async fn get(front: SharedFront, request: Asked) -> Answered {
     };
     let wanted = RangeQuery { limit, keys_only, count_only: query.flag("count_only")?, ..wanted };
     let caller = terms.reader(consistency(&query)?);
-    let read = front.door.range(&caller, &wanted).await?;
+    let read = front.door.page(&caller, &wanted, PAGE_BYTES_MAX).await?;
 
     let at = if wanted.revision == 0 { read.revision } else { wanted.revision };
     let count = cursor.as_ref().map_or(read.answer.count, |cursor| cursor.count);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mainstay_kv::EventKind;
+use mainstay_world::Buggify;
 use proptest::prelude::*;
 
 use super::*;
@@ -29,7 +30,7 @@ impl Setup {
             ..Limits::default()
         };
         let admission = Arc::new(Admission::new(limits));
-        let hub = Arc::new(WatchHub::new(Box::new(store.clone()), admission));
+        let hub = Arc::new(WatchHub::new(Box::new(store.clone()), admission, Buggify::none()));
         Self { store, hub }
     }
 

@@ -262,7 +262,11 @@ fn a_write_that_finds_no_room_goes_to_another_segment() {
         for index in 3..=12 {
             // As a file system may say even of blocks that were written before.
             disk.folder().fail_write = Some(("log-".to_owned(), ErrorKind::StorageFull));
+            let before = disk.folder().calls.len();
             append(&storage, vec![entry(index, 1)]).await.expect("appends");
+            let written = disk.folder().written_since(before, "log-");
+            let (refused, later) = written.split_first().expect("a write was refused");
+            assert!(!later.contains(refused), "{refused} is not touched again");
             sleep(Duration::from_millis(1)).await;
         }
         assert!(storage.failure().borrow().is_none());

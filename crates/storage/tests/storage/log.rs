@@ -1,6 +1,10 @@
 //! The log as its users see it, on a disk that behaves.
 
+use std::time::Duration;
+
 use mainstay_storage::{ReadError, Vote};
+use mainstay_world::sleep;
+use tokio::sync::oneshot;
 
 use crate::{
     faulty_disk::FaultyDisk,
@@ -60,6 +64,52 @@ fn a_truncated_log_goes_on_with_other_entries() {
 }
 
 #[test]
+fn what_is_cut_off_before_it_is_durable_never_counts_as_durable() {
+    life(async {
+        let disk = FaultyDisk::new(1);
+        let (storage, _recovered) = open(&disk).await.expect("opens");
+        append(&storage, entries(1..=8, 1)).await.expect("appends");
+        disk.folder().stall_next_sync = Some("log");
+        let (answer, seen) = oneshot::channel();
+        let witness = storage.clone();
+        let callback = move |_outcome| answer.send(witness.progress().synced).expect("is awaited");
+        storage.append(entries(9..=10, 1), Box::new(callback));
+        sleep(Duration::from_millis(1)).await;
+        let cutter = storage.clone();
+        let cut = mainstay_world::spawn(async move { cutter.truncate_after(Some(5)).await });
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(storage.last(), Some(at(5, 1)));
+        assert_eq!(storage.progress().synced, Some(at(5, 1)));
+        disk.release();
+        assert_eq!(seen.await.expect("is called"), Some(at(5, 1)));
+        cut.await.expect("ends").expect("truncates");
+        assert_eq!(storage.progress().synced, Some(at(5, 1)));
+    });
+}
+
+#[test]
+fn a_first_start_cut_short_at_any_call_can_be_tried_again() {
+    for calls in 1..40 {
+        for seed in 0..20 {
+            let disk = FaultyDisk::new(seed);
+            disk.folder().calls_left = Some(calls);
+            life(async {
+                tokio::select! {
+                    biased;
+                    () = disk.died() => {}
+                    opened = open(&disk) => drop(opened.expect("opens")),
+                }
+            });
+            disk.folder().lose_power();
+            life(async {
+                let (_storage, recovered) = open(&disk).await.expect("opens");
+                assert_eq!((recovered.last, recovered.vote), (None, None));
+            });
+        }
+    }
+}
+
+#[test]
 fn a_purge_removes_whole_segments_once_a_snapshot_covers_them() {
     life(async {
         let disk = FaultyDisk::new(1);
@@ -70,12 +120,13 @@ fn a_purge_removes_whole_segments_once_a_snapshot_covers_them() {
         let segments = |disk: &FaultyDisk| {
             disk.folder().names().iter().filter(|name| name.starts_with("log-")).count()
         };
+        snapshot(&storage, at(5, 1)).await.expect("writes");
         let before = segments(&disk);
         storage.purge(at(250, 1));
-        mainstay_world::sleep(std::time::Duration::from_secs(5)).await;
+        sleep(Duration::from_secs(5)).await;
         assert_eq!(segments(&disk), before, "no snapshot covers them");
         snapshot(&storage, at(250, 1)).await.expect("writes");
-        mainstay_world::sleep(std::time::Duration::from_secs(5)).await;
+        sleep(Duration::from_secs(5)).await;
         assert!(segments(&disk) < before / 2);
         assert!(matches!(
             storage.read(250..260, 100).await,

@@ -135,8 +135,31 @@ fn an_installed_snapshot_decides_where_the_log_begins() {
             let (storage, recovered) = open(&disk).await.expect("opens");
             assert_eq!(recovered.purged, Some(last));
             assert_eq!(read_all(&storage).await, kept);
+        });
+    }
+}
+
+#[test]
+fn the_log_goes_on_behind_an_installed_snapshot() {
+    for last in [at(15, 1), at(50, 3), at(15, 2)] {
+        let disk = FaultyDisk::new(1);
+        let log = life(async {
+            let (storage, _recovered) = open(&disk).await.expect("opens");
+            install(&storage, last).await;
             let next = storage.last().expect("is purged at least").index + 1;
-            append(&storage, vec![entry(next, 4)]).await.expect("goes on behind it");
+            let kept = read_all(&storage).await;
+            // More than is kept in memory.
+            for index in next..next + 40 {
+                append(&storage, vec![entry(index, 4)]).await.expect("appends");
+            }
+            let log = read_all(&storage).await;
+            assert_eq!(log, [kept, entries(next..=next + 39, 4)].concat());
+            log
+        });
+        disk.folder().lose_power();
+        life(async {
+            let (storage, _recovered) = open(&disk).await.expect("opens");
+            assert_eq!(read_all(&storage).await, log);
         });
     }
 }

@@ -210,6 +210,16 @@ impl Folder {
             .count()
     }
 
+    /// The files of this name prefix that were written to, from this call on.
+    pub(crate) fn written_since(&self, call: usize, prefix: &str) -> Vec<String> {
+        self.calls[call..]
+            .iter()
+            .filter(|(call, _name)| matches!(call, Call::Write(_)))
+            .filter_map(|(_call, name)| name.clone())
+            .filter(|name| name.starts_with(prefix) && !name.ends_with(".tmp"))
+            .collect()
+    }
+
     pub(crate) fn create(&mut self, name: &str) -> io::Result<FileId> {
         if self.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
