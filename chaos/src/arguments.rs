@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line of `chaos`: what can be asked of it.
 
 use std::path::PathBuf;
 

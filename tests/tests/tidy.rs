@@ -18,7 +18,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("kv", &["codec"]),
     ("storage", &["codec", "world"]),
     ("consensus", &["codec", "world", "kv", "storage"]),
-    ("service", &["world", "kv", "consensus"]),
+    ("service", &["codec", "world", "kv", "consensus"]),
     ("node", &["world", "kv", "storage", "consensus", "service"]),
     ("client", &["codec", "world", "kv"]),
     ("cli", &["world", "kv", "client", "node"]),
@@ -27,7 +27,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know no I/O, clock, thread, async or log.
-const PURE: &[&str] = &["codec", "kv", "failure-detector"];
+const PURE: &[&str] = &["codec", "kv"];
 
 /// Names that may stand in the source of one crate only.
 const KEPT_BEHIND: &[(&str, &str)] =
