@@ -118,7 +118,7 @@ impl RangeRead<'_> {
         let Some(cut_bytes) = self.cut_bytes else { return false };
         let mut bytes = before;
         let stays = slice.pairs.iter().position(|pair| {
-            let enough = bytes >= cut_bytes;
+            let enough = bytes > 0 && bytes >= cut_bytes;
             bytes += pair_bytes(pair);
             enough
         });

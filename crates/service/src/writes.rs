@@ -35,7 +35,9 @@ impl Writes {
         let Caller { principal, auth_revision, trace_id, deadline, origin, .. } = caller;
         let proposal = Proposal { principal, auth_revision, origin, trace_id, command };
         let written = self.propose(&proposal, deadline).await;
-        if let Err(error) = &written {
+        if let Err(error) = &written
+            && !matches!(error, DoorError::OutcomeUnknown { .. })
+        {
             self.refused(operation, &proposal.principal, trace_id, error);
         }
         written
