@@ -1,4 +1,4 @@
-//! The command line of `chaos`: what can be asked of it.
+//! The command line.
 
 use std::path::PathBuf;
 

@@ -20,7 +20,6 @@ pub struct SharedRecord(Arc<Mutex<Record>>);
 
 impl SharedRecord {
     /// The record, for a moment.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, Record> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

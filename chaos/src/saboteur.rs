@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,8 @@ pub struct NodeSaboteur {
 /// Something that the node did, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
+    /// Its place among the notes of all nodes: they live in one thread.
+    pub order: u64,
     /// The step.
     pub step: &'static str,
     /// What describes it; see where it is noted.
@@ -42,12 +47,14 @@ struct State {
     trap: Option<&'static str>,
     sprung: Option<&'static str>,
     notes: Vec<Note>,
+    order: Arc<AtomicU64>,
 }
 
 impl NodeSaboteur {
-    /// The saboteur of `node` with the planted bug of this run, if any.
+    /// The saboteur of `node` with the planted bug of this run, if any; `order` counts the notes of
+    /// all nodes.
     #[must_use]
-    pub fn new(seed: u64, node: u32, planted: Option<&'static str>) -> Self {
+    pub fn new(seed: u64, node: u32, planted: Option<&'static str>, order: Arc<AtomicU64>) -> Self {
         let state = State {
             dice: Dice::derive(seed, "saboteur", u64::from(node)),
             seed,
@@ -57,6 +64,7 @@ impl NodeSaboteur {
             trap: None,
             sprung: None,
             notes: Vec::new(),
+            order,
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -133,7 +141,9 @@ impl Saboteur for NodeSaboteur {
     }
 
     fn note(&self, step: &'static str, numbers: &[u64]) {
-        self.state().notes.push(Note { step, numbers: numbers.to_vec() });
+        let mut state = self.state();
+        let order = state.order.fetch_add(1, Ordering::Relaxed);
+        state.notes.push(Note { order, step, numbers: numbers.to_vec() });
     }
 }
 
@@ -153,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_trap_holds_one_task_and_tells() {
-        let saboteur = NodeSaboteur::new(1, 0, None);
+        let saboteur = NodeSaboteur::new(1, 0, None, Arc::default());
         saboteur.set_trap("here");
         assert_eq!(Saboteur::delay(&saboteur, "there"), None);
         assert_eq!(saboteur.sprung(), None);
@@ -172,7 +182,7 @@ mod tests {
 
     #[test]
     fn only_the_planted_bug_is_there() {
-        let saboteur = NodeSaboteur::new(1, 0, Some("forget-vote"));
+        let saboteur = NodeSaboteur::new(1, 0, Some("forget-vote"), Arc::default());
         assert!(saboteur.is_planted("forget-vote"));
         assert!(!saboteur.is_planted("skip-dir-sync"));
     }

@@ -27,7 +27,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know no I/O, clock, thread, async or log.
-const PURE: &[&str] = &["codec", "kv"];
+const PURE: &[&str] = &["codec", "kv", "failure-detector"];
 
 /// Names that may stand in the source of one crate only.
 const KEPT_BEHIND: &[(&str, &str)] =

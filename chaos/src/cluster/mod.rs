@@ -12,6 +12,7 @@ mod task_ids;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -115,11 +116,13 @@ impl Cluster {
             .tcp_capacity(65_536)
             .enable_random_order()
             .build();
+        let order = Arc::default();
         let seats: Vec<Seat> = (0..shape.nodes)
             .map(|number| {
                 let config = config(&shape, number);
                 let storage = storage_options(&shape);
-                Seat::new(seed, config, storage, number, shape.planted, trace.clone())
+                let (trace, order) = (trace.clone(), Arc::clone(&order));
+                Seat::new(seed, config, storage, number, shape.planted, trace, order)
             })
             .collect();
         for seat in &seats {
@@ -272,15 +275,17 @@ impl Cluster {
         let looks: Vec<_> = self.nodes().map(|node| (node, self.look_at(node))).collect();
         let now_us = self.now_us();
         let mut record = self.record.lock();
-        let mut states = Vec::new();
+        let (mut events, mut states) = (Vec::new(), Vec::new());
         for (node, seen) in looks {
-            for event in seen.events {
-                record.node_event(now_us, node, event);
-            }
+            events.extend(seen.events.into_iter().map(|(order, event)| (order, node, event)));
             for kind in seen.kinds {
                 record.happened(now_us, Some(node), kind);
             }
             states.extend(seen.state.map(|state| (node, state)));
+        }
+        events.sort_by_key(|(order, node, _event)| (*order, *node));
+        for (_order, node, event) in events {
+            record.node_event(now_us, node, event);
         }
         for (node, state) in states {
             let numbers = [state.term, state.last.unwrap_or(0), state.applied.unwrap_or(0)];
@@ -373,7 +378,8 @@ impl Cluster {
         self.paused[at(node)] = false;
         let now_us = self.now_us();
         let mut record = self.record.lock();
-        for event in last_words.events.into_iter().chain(stopped) {
+        let last_words = last_words.events.into_iter().map(|(_order, event)| event);
+        for event in last_words.chain(stopped) {
             record.node_event(now_us, node, event);
         }
         record.happened(now_us, Some(node), EventKind::Stopped);

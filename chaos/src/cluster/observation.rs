@@ -33,7 +33,8 @@ pub(crate) struct Observation {
 /// What a look at a node brought.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    pub(crate) events: Vec<NodeEvent>,
+    /// With their order among the events of all nodes.
+    pub(crate) events: Vec<(u64, NodeEvent)>,
     pub(crate) state: Option<NodeState>,
     pub(crate) kinds: Vec<EventKind>,
 }
@@ -97,16 +98,22 @@ impl Observation {
         let vote = storage.vote();
         self.ballot = vote.map(|vote| (vote.term, vote.node_id));
         self.started = Some(incarnation);
-        seen.events.push(NodeEvent::Started {
+        // What was appended since it started is not on the disk yet.
+        let synced = storage.progress().synced.map_or(0, |synced| synced.index);
+        let (entries, fresh): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.index <= synced);
+        let order = self.waiting.first().map_or(0, |note| note.order);
+        let event = NodeEvent::Started {
             identity: self.identity,
-            ballot: vote.map(|vote| Ballot {
-                term: vote.term,
-                voted_for: seats.get(&vote.node_id).copied(),
-            }),
+            ballot: vote.map(|vote| self.told(vote.term, vote.node_id, vote.committed, seats)),
             snapshot: storage.snapshot().and_then(|info| info.last).map(|last| last.index),
             purged: storage.purged().map(|purged| purged.index),
             entries,
-        });
+        };
+        seen.events.push((order, event));
+        if !fresh.is_empty() {
+            seen.events.push((order, NodeEvent::Appended(fresh)));
+        }
         self.waiting.retain(|note| {
             !matches!(
                 note.step,
@@ -119,48 +126,65 @@ impl Observation {
         });
     }
 
+    /// A vote as the checkers want it: a follower that takes over the vote by which another node
+    /// already leads has not voted, it has only seen the term.
+    fn told(
+        &self,
+        term: u64,
+        candidate: u64,
+        committed: bool,
+        seats: &BTreeMap<u64, u32>,
+    ) -> Ballot {
+        let only_seen = committed && candidate != self.identity;
+        let voted_for = if only_seen { None } else { seats.get(&candidate).copied() };
+        Ballot { term, voted_for }
+    }
+
     fn translate(&mut self, note: &Note, seats: &BTreeMap<u64, u32>, seen: &mut Seen) {
+        let order = note.order;
         let events = &mut seen.events;
         match (note.step, note.numbers.as_slice()) {
             ("log.appended", &[index, term, hash]) => {
                 let mark = EntryMark { index, term, hash };
                 if self.ballot == Some((term, self.identity)) {
-                    events.push(NodeEvent::Proposed(mark));
+                    events.push((order, NodeEvent::Proposed(mark)));
                 }
                 match events.last_mut() {
-                    Some(NodeEvent::Appended(marks))
+                    Some((_order, NodeEvent::Appended(marks)))
                         if marks.last().is_some_and(|last| last.index + 1 == index) =>
                     {
                         marks.push(mark);
                     }
-                    _ => events.push(NodeEvent::Appended(vec![mark])),
+                    _ => events.push((order, NodeEvent::Appended(vec![mark]))),
                 }
             }
-            ("log.truncated", &[from]) => events.push(NodeEvent::Truncated { from }),
-            ("log.purged", &[through]) => events.push(NodeEvent::Purged { through }),
-            ("log.flushed", &[through]) => events.push(NodeEvent::Flushed { through }),
-            ("storage.durable", &[through]) => events.push(NodeEvent::Durable { through }),
-            ("log.vote-saved", &[term, candidate, _committed]) => {
+            ("log.truncated", &[from]) => events.push((order, NodeEvent::Truncated { from })),
+            ("log.purged", &[through]) => events.push((order, NodeEvent::Purged { through })),
+            ("log.flushed", &[through]) => events.push((order, NodeEvent::Flushed { through })),
+            ("storage.durable", &[through]) => events.push((order, NodeEvent::Durable { through })),
+            ("log.vote-saved", &[term, candidate, committed]) => {
                 self.ballot = Some((term, candidate));
-                let voted_for = seats.get(&candidate).copied();
-                events.push(NodeEvent::VoteSaved(Ballot { term, voted_for }));
+                let ballot = self.told(term, candidate, committed == 1, seats);
+                events.push((order, NodeEvent::VoteSaved(ballot)));
             }
             ("store.applied", &[index, term, hash, sequence, revision, low, high]) => {
-                events.push(NodeEvent::Applied {
+                let event = NodeEvent::Applied {
                     entry: EntryMark { index, term, hash },
                     sequence,
                     revision,
                     state_hash: Some(joined(low, high)),
-                });
+                };
+                events.push((order, event));
             }
             ("snapshot.saved", &[index]) => {
-                events.push(NodeEvent::SnapshotSaved { index });
+                events.push((order, NodeEvent::SnapshotSaved { index }));
                 seen.kinds.push(EventKind::SnapshotTaken { index });
             }
             ("snapshot.installed", &[index, sequence, _revision, low, high]) => {
-                events.push(NodeEvent::SnapshotSaved { index });
+                events.push((order, NodeEvent::SnapshotSaved { index }));
                 let state_hash = joined(low, high);
-                events.push(NodeEvent::SnapshotInstalled { index, sequence, state_hash });
+                let event = NodeEvent::SnapshotInstalled { index, sequence, state_hash };
+                events.push((order, event));
                 seen.kinds.push(EventKind::SnapshotInstalled { index });
             }
             ("proposal.forwarded", _) => seen.kinds.push(EventKind::Forwarded),

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use mainstay_consensus::Consensus;
@@ -61,11 +61,12 @@ impl Seat {
         number: u32,
         planted: Option<&'static str>,
         trace: Trace,
+        order: Arc<AtomicU64>,
     ) -> Self {
         Self {
             number,
             disk: SimulatedDisk::new(seed, number, trace.clone()),
-            saboteur: NodeSaboteur::new(seed, number, planted),
+            saboteur: NodeSaboteur::new(seed, number, planted, order),
             inner: Arc::new(Inner {
                 seed,
                 trace,

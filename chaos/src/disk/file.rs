@@ -227,7 +227,7 @@ mod tests {
                 continue;
             }
             let tail = file.read(2000, 1000);
-            partial |= tail.len() < 1000 || tail.iter().any(|byte| *byte == 0);
+            partial |= tail.len() < 1000 || tail.contains(&0);
             garbage |= tail.iter().any(|byte| *byte > 2);
         }
         assert!(partial && garbage);

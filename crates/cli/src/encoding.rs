@@ -44,14 +44,18 @@ pub(crate) fn escaped(bytes: &[u8]) -> String {
                 '\r' => text.push_str("\\r"),
                 '\t' => text.push_str("\\t"),
                 shown if !shown.is_control() => text.push(shown),
-                control => text.extend(control.escape_default()),
+                control => push_bytes(&mut text, control.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
-        for byte in chunk.invalid() {
-            write!(text, "\\x{byte:02x}").expect("a string takes all that is written");
-        }
+        push_bytes(&mut text, chunk.invalid());
     }
     text
+}
+
+fn push_bytes(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        write!(text, "\\x{byte:02x}").expect("a string takes all that is written");
+    }
 }
 
 /// Reads `500ms`, `10s`, `2m`, `1h`; a bare number is seconds.
@@ -91,8 +95,9 @@ mod tests {
             (&b"config/a"[..], "config/a"),
             ("grün".as_bytes(), "grün"),
             (b"a\nb\tc\\", "a\\nb\\tc\\\\"),
-            (b"\x1b[31m", "\\u{1b}[31m"),
-            (b"\xff\x00k", "\\xff\\u{0}k"),
+            (b"\x1b[31m", "\\x1b[31m"),
+            ("\u{85}".as_bytes(), "\\xc2\\x85"),
+            (b"\xff\x00k", "\\xff\\x00k"),
         ] {
             assert_eq!(Encoding::Text.show(bytes), shown);
         }

@@ -1,4 +1,4 @@
-//! Transactions and compaction: the client's calls for them.
+//! Transactions and compaction.
 
 use http::Method;
 use mainstay_kv::{

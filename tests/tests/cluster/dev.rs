@@ -234,6 +234,9 @@ async fn a_node_that_dies_is_reported_and_not_started_again_and_the_rest_goes_on
     for node in &dev.nodes {
         writes(&node.client(), "k", &node.name).await;
     }
+    let leader = leader_of(&dev.nodes[0].client(), &dead.id).await;
+    let leader = dev.nodes.iter().find(|node| node.id == leader).expect("a survivor leads");
+    dev.says(&[&leader.name, "lead"]).await;
     // All this time nobody has started it again.
     dead.is_gone().await;
     assert!(dev.process.ended().is_none(), "dev goes on");

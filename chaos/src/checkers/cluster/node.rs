@@ -169,14 +169,13 @@ impl Node {
 
     pub(super) fn vote(&mut self, ballot: Ballot, findings: &mut Findings) {
         self.term = self.term.max(ballot.term);
-        if let Some(before) = self.ballot {
-            if !honours(ballot, before) {
-                let same_term = ballot.term == before.term;
-                let rule = if same_term { Rule::OneVotePerTerm } else { Rule::Monotone };
-                let what =
-                    format!("it saved {} after {}", show_ballot(ballot), show_ballot(before));
-                findings.add(rule, what);
-            }
+        if let Some(before) = self.ballot
+            && !honours(ballot, before)
+        {
+            let same_term = ballot.term == before.term;
+            let rule = if same_term { Rule::OneVotePerTerm } else { Rule::Monotone };
+            let what = format!("it saved {} after {}", show_ballot(ballot), show_ballot(before));
+            findings.add(rule, what);
         }
         self.ballot = self.ballot.max(Some(ballot));
     }

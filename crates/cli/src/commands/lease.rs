@@ -153,8 +153,8 @@ fn show(lease: &Lease, output: Output) -> anyhow::Result<()> {
     let mut screen = Screen::new();
     match output {
         Output::Simple => {
-            let (ttl, remaining) = (show_ms(lease.ttl_ms), show_ms(lease.remaining_ms));
-            writeln!(screen, "lease {}, ttl {ttl}, {remaining} left", lease.id)?;
+            let (ttl, left) = (show_ms(lease.ttl_ms), left(lease));
+            writeln!(screen, "lease {}, ttl {ttl}, {left} left", lease.id)?;
             for key in &lease.keys {
                 writeln!(screen, "{}", escaped(key))?;
             }
@@ -162,7 +162,7 @@ fn show(lease: &Lease, output: Output) -> anyhow::Result<()> {
         Output::Table => {
             let mut table = Table::new(&["LEASE", "TTL", "LEFT", "KEY"]);
             let (id, ttl) = (lease.id.to_string(), show_ms(lease.ttl_ms));
-            let left = show_ms(lease.remaining_ms);
+            let left = left(lease);
             if lease.keys.is_empty() {
                 table.row([id.clone(), ttl.clone(), left.clone(), "-".to_owned()]);
             }
@@ -183,4 +183,9 @@ fn show(lease: &Lease, output: Output) -> anyhow::Result<()> {
         }
     }
     screen.finish()
+}
+
+/// What is left of a lease, which is seldom a round number.
+fn left(lease: &Lease) -> String {
+    format!("{}.{}s", lease.remaining_ms / 1_000, lease.remaining_ms % 1_000 / 100)
 }

@@ -15,7 +15,8 @@ use crate::{arguments::Output, exit::Exit, screen::Screen, table::Table};
 const MEMBER_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(client: &Client, output: Output) -> anyhow::Result<Exit> {
-    let cluster = client.cluster().await?.value;
+    let mut cluster = client.cluster().await?.value;
+    cluster.members.sort_by(|one, other| one.name.cmp(&other.name));
     let states = states(client, &cluster.members).await;
     let mut screen = Screen::new();
     match output {

@@ -122,9 +122,8 @@ impl Contender for Gaussian {
         let deviation = (squares / count - mean * mean).max(0.0).sqrt().max(0.1 * mean);
         let pause = (self.pause_periods * sent.period) as f64;
         for (deadline, (_phi, deviations)) in deadlines.iter_mut().zip(Self::THRESHOLDS) {
-            *deadline = now
-                + Duration::from_secs_f64((mean + pause + deviations * deviation) / 1e9).as_nanos()
-                    as u64;
+            let wait = Duration::from_secs_f64((mean + pause + deviations * deviation) / 1e9);
+            *deadline = now + u64::try_from(wait.as_nanos()).expect("a wait of seconds");
         }
     }
 }

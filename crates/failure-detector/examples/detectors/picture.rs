@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 use crate::comparison::{Comparison, Row};
 
 const WIDTH: f64 = 860.0;
-const HEIGHT: f64 = 520.0;
+const HEIGHT: f64 = 530.0;
 
 /// The field between the axes.
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 830.0;
-const TOP: f64 = 60.0;
-const BOTTOM: f64 = 460.0;
+const TOP: f64 = 76.0;
+const BOTTOM: f64 = 470.0;
 
 /// Detection times on the horizontal axis, in milliseconds.
 const DETECTION_MAX: f64 = 700.0;
@@ -32,6 +32,9 @@ struct Series {
     ends: &'static str,
     colour: &'static str,
     dash: &'static str,
+    width: u32,
+    /// Where a label stands beside its mark.
+    beside: (f64, f64),
     labelled: &'static [&'static str],
 }
 
@@ -42,6 +45,8 @@ const SERIES: [Series; 4] = [
         ends: ", hybrid",
         colour: "#0b57a4",
         dash: "",
+        width: 3,
+        beside: (-4.0, 20.0),
         labelled: &["4", "8", "16", "20"],
     },
     Series {
@@ -50,6 +55,8 @@ const SERIES: [Series; 4] = [
         ends: " ms",
         colour: "#444444",
         dash: "",
+        width: 2,
+        beside: (7.0, -6.0),
         labelled: &["100", "200", "300", "400", "500", "600"],
     },
     Series {
@@ -58,6 +65,8 @@ const SERIES: [Series; 4] = [
         ends: ", Gaussian",
         colour: "#b3261e",
         dash: "6 4",
+        width: 2,
+        beside: (7.0, -6.0),
         labelled: &["1", "8", "16"],
     },
     Series {
@@ -66,6 +75,8 @@ const SERIES: [Series; 4] = [
         ends: ", Gaussian, pause 2 T",
         colour: "#9a5b00",
         dash: "2 3",
+        width: 2,
+        beside: (7.0, -6.0),
         labelled: &["1", "8", "16"],
     },
 ];
@@ -78,7 +89,7 @@ pub(crate) fn draw(comparison: &Comparison) -> String {
          <title>Detection time against mistakes, ten traces, one configuration each</title>\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n"
     );
-    text(&mut svg, LEFT, 28.0, "start", "Detection time against mistakes, over ten traces");
+    text(&mut svg, LEFT, 26.0, "start", "Detection time against mistakes, over ten traces");
     axes(&mut svg);
     for (number, series) in SERIES.iter().enumerate() {
         draw_series(&mut svg, series, comparison);
@@ -89,7 +100,7 @@ pub(crate) fn draw(comparison: &Comparison) -> String {
             series.colour,
             series.dash,
         );
-        text(&mut svg, RIGHT - 272.0, y, "start", series.name);
+        text(&mut svg, RIGHT - 272.0, y + 4.0, "start", series.name);
     }
     svg.push_str("</svg>\n");
     svg
@@ -112,7 +123,7 @@ fn axes(svg: &mut String) {
     let bar = y_of(MISTAKES_BAR);
     line(svg, [LEFT, bar, RIGHT, bar], "#222222", "1 3");
     text(svg, RIGHT, bar - 6.0, "end", "bar for the suspect level: 300");
-    text(svg, LEFT, TOP - 12.0, "start", "mistakes per million heartbeats, worst trace");
+    text(svg, LEFT, TOP - 26.0, "start", "mistakes per million heartbeats, worst trace");
     let middle = f64::midpoint(LEFT, RIGHT);
     text(svg, middle, BOTTOM + 44.0, "middle", "mean detection time over all traces, ms");
 }
@@ -135,19 +146,15 @@ fn draw_series(svg: &mut String, series: &Series, comparison: &Comparison) {
         let (x, y) = place(row);
         let _infallible = write!(points, "{x:.1},{y:.1} ");
     }
-    let (colour, dash) = (series.colour, series.dash);
-    let _infallible = writeln!(
-        svg,
-        "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" \
-         stroke-dasharray=\"{dash}\"/>",
-        points.trim_end()
-    );
+    polyline(svg, points.trim_end(), series);
+    let colour = series.colour;
     for (threshold, row) in rows {
         if series.labelled.contains(&threshold) {
             let (x, y) = place(row);
             let _infallible =
                 writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>");
-            text(svg, x + 7.0, y - 6.0, "start", threshold);
+            let (right, down) = series.beside;
+            text(svg, x + right, y + down, "start", threshold);
         }
     }
 }
@@ -163,6 +170,15 @@ fn x_of(detection_ms: f64) -> f64 {
 fn y_of(mistakes_per_million: f64) -> f64 {
     let share = mistakes_per_million.max(1.0).log10() / f64::from(MISTAKES_POWER_MAX);
     BOTTOM - (BOTTOM - TOP) * share.min(1.0)
+}
+
+fn polyline(svg: &mut String, points: &str, series: &Series) {
+    let Series { colour, dash, width, .. } = series;
+    let _infallible = writeln!(
+        svg,
+        "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" \
+         stroke-width=\"{width}\" stroke-dasharray=\"{dash}\"/>"
+    );
 }
 
 fn line(svg: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str, dash: &str) {

@@ -87,7 +87,7 @@ impl Network {
                 at += 100.0 + 500.0 * random.uniform();
                 stall_at = self.next_stall(at, &mut random);
             }
-            let changed = at / REGIME % 2.0 >= 1.0;
+            let changed = self.drifts() && at / REGIME % 2.0 >= 1.0;
             let period =
                 if self == Self::PeriodChanging && changed { 2.0 * PERIOD } else { PERIOD };
             let delay = self.delay(changed, &mut random);
@@ -106,6 +106,10 @@ impl Network {
             at = next_at;
         }
         trace
+    }
+
+    fn drifts(self) -> bool {
+        matches!(self, Self::LanAndWan | Self::LossAppearing | Self::PeriodChanging)
     }
 
     /// When the sender next stalls: on average every 1,000 seconds, or never.

@@ -44,8 +44,12 @@ pub(crate) async fn get(front: SharedFront, request: Asked) -> Answered {
     let query = Query::parse(request.uri().query(), &KNOWN)?;
     let terms = Terms::read(request.headers())?;
     let caller = terms.reader(Consistency::Stale);
-    let watch = front.door.watch(&caller, watch_request(&query, &terms)?)?;
-    let mut headers = front.stamp.now();
+    let wanted = watch_request(&query, &terms)?;
+    let from_now = wanted.from_revision == 0;
+    let watch = front.door.watch(&caller, wanted)?;
+    // A watch from now on says after which revision that is.
+    let mut headers =
+        if from_now { front.stamp.at(watch.from_revision() - 1) } else { front.stamp.now() };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let mut response = answer::bytes(headers, "text/event-stream", Bytes::new());
     if request.method() != Method::HEAD {

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use mainstay_node::{Config, ExitReason, Listeners, Options, RunError};
-use mainstay_world::{Buggify, MemoryHistory, Net, RealDisk, RealNet, Scope, World};
+use mainstay_world::{Buggify, Disk, MemoryHistory, Net, RealDisk, RealNet, Scope, World};
 use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -55,18 +55,30 @@ impl Answer {
 
 /// Runs a test against a node that leads its cluster of one.
 pub(crate) fn with_node<F: Future<Output = Node>>(test: impl FnOnce(Node) -> F) {
+    let reason = with_node_on(|disk| disk, test);
+    assert_eq!(reason, ExitReason::Requested);
+}
+
+/// Runs a test against a node whose disks are wrapped; answers why the node ended.
+pub(crate) fn with_node_on<F: Future<Output = Node>>(
+    wrap: impl Fn(Arc<dyn Disk>) -> Arc<dyn Disk>,
+    test: impl FnOnce(Node) -> F,
+) -> ExitReason {
     let runtime = mainstay_node::runtime(mainstay_node::RuntimeKind::CurrentThread);
     runtime.expect("a runtime").block_on(Box::pin(async {
-        let node = Node::start().await;
+        let node = Node::start(wrap).await;
         let node = test(node).await;
-        node.stop().await;
-    }));
+        node.stop().await
+    }))
 }
 
 impl Node {
-    pub(crate) async fn start() -> Self {
+    async fn start(wrap: impl Fn(Arc<dyn Disk>) -> Arc<dyn Disk>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let disk = |name| Arc::new(RealDisk::start(folder.path(), name).expect("a disk thread"));
+        let disk = |name| {
+            let disk = RealDisk::start(folder.path(), name).expect("a disk thread");
+            wrap(Arc::new(disk))
+        };
         let history = Arc::new(MemoryHistory::default());
         let world = World {
             log_disk: disk("log-disk"),

@@ -1,6 +1,7 @@
 //! The HTTP API of a real node: one member, a real disk, real sockets on loopback.
 
 mod bad_input;
+mod disk;
 mod harness;
 mod health;
 mod keys;

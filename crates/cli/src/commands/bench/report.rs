@@ -94,7 +94,7 @@ impl Report {
         let Plan { clients, value_size, keys, endpoints, .. } = &self.plan;
         let latency = |quantile| format!("{:.2}", self.latency_ms(quantile));
         let mut text = format!(
-            "{}: {clients} clients on {} endpoints, values of {value_size} B, {keys} keys, {:.1} s\n",
+            "{}: clients {clients}, endpoints {}, values of {value_size} B, {keys} keys, {:.1} s\n",
             self.plan.mode.name(),
             endpoints.len(),
             self.elapsed.as_secs_f64(),
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn people_read_rate_latency_errors_and_cpu() {
         let text = report().text();
-        assert!(text.starts_with("cas: 8 clients on 1 endpoints"), "{text}");
+        assert!(text.starts_with("cas: clients 8, endpoints 1, values of 256 B"), "{text}");
         assert!(text.contains("500 per second (1000 done, 1 failed)"), "{text}");
         assert!(text.contains("p50 5.00  p95 9.50"), "{text}");
         assert!(text.contains("1 committed, 1 lost to another writer"), "{text}");
