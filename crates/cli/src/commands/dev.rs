@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use crate::{
     commands::dev::{
         layout::{Layout, StartedNode},
-        narrator::Narrator,
+        narrator::{Leader, Narrator},
         node::{Death, Node},
     },
     exit::Exit,
@@ -59,26 +59,31 @@ pub(crate) async fn run(arguments: DevArguments) -> anyhow::Result<Exit> {
         let node = Node::start(plan, &layout)?;
         nodes.push(node);
     }
-    tokio::select! {
-        started = start_all(&layout, &mut nodes, start) => {
-            if let Err(error) = started {
+    let leader = tokio::select! {
+        started = start_all(&layout, &mut nodes, start) => match started {
+            Ok(leader) => leader,
+            Err(error) => {
                 end_all(&mut nodes, &mut signals).await;
                 return Err(error);
             }
-        }
+        },
         () = signals.next() => {
             end_all(&mut nodes, &mut signals).await;
             return Ok(Exit::Done);
         }
-    }
-    narrate(&layout, &mut nodes, &mut signals, start).await?;
+    };
+    narrate(&layout, &mut nodes, &mut signals, Narrator::new(leader), start).await?;
     note("ending the nodes");
     end_all(&mut nodes, &mut signals).await;
     Ok(Exit::Done)
 }
 
 /// Waits until every node answers and there is a leader, writes `dev.json` and says so.
-async fn start_all(layout: &Layout, nodes: &mut [Node], start: Instant) -> anyhow::Result<()> {
+async fn start_all(
+    layout: &Layout,
+    nodes: &mut [Node],
+    start: Instant,
+) -> anyhow::Result<Option<Leader>> {
     let mut started = Vec::new();
     for node in nodes.iter_mut() {
         let id = loop {
@@ -100,22 +105,21 @@ async fn start_all(layout: &Layout, nodes: &mut [Node], start: Instant) -> anyho
     let whole =
         format!("{} node{} up", nodes.len(), if nodes.len() == 1 { " is" } else { "s are" });
     let took = start.elapsed().as_millis();
-    match leader {
-        Ok(leader) => line(&format!("{whole} after {took} ms, {leader} leads"))?,
-        Err(_elapsed) => line(&format!("{whole} after {took} ms, but no leader was elected yet"))?,
-    }
-    line(&layout.welcome())
+    let leads = leader.as_ref().map_or_else(
+        |_elapsed| "but no leader was elected yet".to_owned(),
+        |leader| format!("{} leads", leader.name),
+    );
+    line(&format!("{whole} after {took} ms, {leads}"))?;
+    line(&layout.welcome())?;
+    Ok(leader.ok())
 }
 
-async fn first_leader(nodes: &[Node]) -> String {
+async fn first_leader(nodes: &[Node]) -> Leader {
     loop {
         for node in nodes {
             let Ok(answer) = node.client().cluster().await else { continue };
-            let cluster = answer.value;
-            if let Some(leader) =
-                cluster.members.iter().find(|member| Some(member.id) == cluster.leader)
-            {
-                return leader.name.clone();
+            if let Some(leader) = narrator::leader_of(&answer.value) {
+                return leader;
             }
         }
         sleep(START_POLL).await;
@@ -127,9 +131,9 @@ async fn narrate(
     layout: &Layout,
     nodes: &mut [Node],
     signals: &mut Signals,
+    mut narrator: Narrator,
     start: Instant,
 ) -> anyhow::Result<()> {
-    let mut narrator = Narrator::new();
     loop {
         tokio::select! {
             () = signals.next() => return Ok(()),

@@ -25,14 +25,15 @@ pub(super) struct Narrator {
 
 /// A leader and its term.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Leader {
-    term: u64,
-    name: String,
+pub(super) struct Leader {
+    pub(super) term: u64,
+    pub(super) name: String,
 }
 
 impl Narrator {
-    pub(super) const fn new() -> Self {
-        Self { told: None, leaderless_since: None, leaderless_was_told: false }
+    /// A narrator to whom `told` is no news: the leader that the welcome named.
+    pub(super) const fn new(told: Option<Leader>) -> Self {
+        Self { told, leaderless_since: None, leaderless_was_told: false }
     }
 
     /// Asks the nodes that run, and says what is new.
@@ -63,8 +64,7 @@ impl Narrator {
         let Leader { term, name } = &leader;
         let text = match &self.told {
             Some(told) if *told == leader && !was_leaderless => None,
-            // The one that the welcome named.
-            None => None,
+            None => Some(format!("{name} leads, in term {term}")),
             Some(told) if told.name == *name => Some(format!("{name} leads again, in term {term}")),
             Some(told) => Some(format!("{name} leads now, in term {term}; it was {}", told.name)),
         };
@@ -73,7 +73,7 @@ impl Narrator {
     }
 }
 
-fn leader_of(cluster: &Cluster) -> Option<Leader> {
+pub(super) fn leader_of(cluster: &Cluster) -> Option<Leader> {
     let id = cluster.leader?;
     let member = cluster.members.iter().find(|member| member.id == id)?;
     Some(Leader { term: cluster.term, name: member.name.clone() })
@@ -91,7 +91,7 @@ mod tests {
     fn changes_are_told_and_nothing_else() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut narrator = Narrator::new();
+        let mut narrator = Narrator::new(leader(1, "n1"));
         assert_eq!(narrator.tell(leader(1, "n1"), at(0)), None);
         assert_eq!(narrator.tell(leader(1, "n1"), at(100)), None);
         let told = narrator.tell(leader(2, "n2"), at(200));
@@ -101,11 +101,18 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_that_dies_before_the_first_look_has_a_successor_that_is_told() {
+        let mut narrator = Narrator::new(leader(1, "n1"));
+        let told = narrator.tell(leader(2, "n3"), Instant::now());
+        assert_eq!(told.as_deref(), Some("n3 leads now, in term 2; it was n1"));
+    }
+
+    #[test]
     fn a_missing_leader_is_told_once_and_only_when_it_stays_away() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut narrator = Narrator::new();
-        narrator.tell(leader(1, "n1"), at(0));
+        let mut narrator = Narrator::new(None);
+        assert_eq!(narrator.tell(leader(1, "n1"), at(0)).as_deref(), Some("n1 leads, in term 1"));
         assert_eq!(narrator.tell(None, at(100)), None);
         assert_eq!(narrator.tell(None, at(2_000)), None);
         assert!(narrator.tell(None, at(2_200)).is_some());
