@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: what can be asked of the program, and how its answers are bounded.
 
 use std::path::PathBuf;
 

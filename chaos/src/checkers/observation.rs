@@ -44,7 +44,7 @@ pub struct EntryMark {
 pub struct Ballot {
     /// The term.
     pub term: u64,
-    /// Whom it voted for; `None` if it only saw the term.
+    /// Whom it voted for; `None` if it only saw the term, or follows the leader that it got.
     pub voted_for: Option<u32>,
 }
 

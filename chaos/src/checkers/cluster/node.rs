@@ -244,11 +244,15 @@ impl Node {
     }
 }
 
-/// Whether a node that promised the earlier vote may have the later one.
+/// Whether a node that promised the earlier vote may have the later one. Who follows the leader
+/// that a term got writes that down over a vote for somebody else, and votes no more in this term:
+/// the earlier vote stays the one that counts.
 fn honours(later: Ballot, earlier: Ballot) -> bool {
     later.term > earlier.term
         || later.term == earlier.term
-            && (earlier.voted_for.is_none() || later.voted_for == earlier.voted_for)
+            && (earlier.voted_for.is_none()
+                || later.voted_for.is_none()
+                || later.voted_for == earlier.voted_for)
 }
 
 pub(super) fn show(position: Option<u64>) -> String {

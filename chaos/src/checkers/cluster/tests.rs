@@ -218,6 +218,7 @@ fn a_forgotten_vote_is_found() {
         (Some(vote(1, Some(1))), &[Rule::PromiseKept]),
         (Some(vote(2, Some(2))), &[Rule::PromiseKept]),
         (Some(vote(2, Some(1))), &[]),
+        (Some(vote(2, None)), &[]),
         (Some(vote(3, None)), &[]),
     ] {
         let mut told = Told::new(Evidence::Disks);
@@ -242,6 +243,17 @@ fn two_votes_in_a_term_are_found() {
     let mut told = Told::settled();
     told.happened(0, NodeEvent::VoteSaved(Ballot { term: 1, voted_for: Some(1) }));
     assert_eq!(told.rules(), [Rule::OneVotePerTerm]);
+}
+
+#[test]
+fn following_the_leader_of_a_term_does_not_free_a_vote() {
+    let mut told = Told::new(Evidence::Disks);
+    for (voted_for, rules) in
+        [(Some(1), &[][..]), (None, &[]), (Some(1), &[]), (Some(2), &[Rule::OneVotePerTerm])]
+    {
+        told.happened(0, NodeEvent::VoteSaved(Ballot { term: 2, voted_for }));
+        assert_eq!(told.rules(), rules, "{voted_for:?}");
+    }
 }
 
 #[test]
