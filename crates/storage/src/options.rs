@@ -43,7 +43,7 @@ pub struct StorageOptions {
 impl Default for StorageOptions {
     fn default() -> Self {
         Self {
-            segment_bytes: 64 * MIB,
+            segment_bytes: 16 * MIB,
             first_segment_bytes: 8 * MIB,
             preallocate_step_bytes: MIB,
             batch_bytes_max: 2 * 1024 * 1024,
