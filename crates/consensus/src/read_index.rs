@@ -28,7 +28,7 @@ use crate::{
 const READERS_MAX: usize = 64 * 1024;
 
 /// Rounds of questions on their way from one node.
-const ROUNDS_MAX: usize = 2;
+const ROUNDS_MAX: usize = 1;
 
 /// The longest wait for the leader's answer; readers ask again after it.
 const ROUND_DEADLINE: Duration = Duration::from_secs(1);
