@@ -68,9 +68,8 @@ pub enum NodeEvent {
     Stopped,
     /// Its disk is gone with all that was on it. Told while the node is stopped.
     DiskLost,
-    /// As leader, it made an entry of its own and gave it this place.
-    Proposed(EntryMark),
-    /// Entries were added to its log, one after the other; its own proposals too.
+    /// Entries were added to its log, one after the other. Whose log has an entry first proposed
+    /// it.
     Appended(Vec<EntryMark>),
     /// Entries from this index on were removed from its log, which disagreed with the leader's.
     Truncated {

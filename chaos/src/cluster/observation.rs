@@ -25,7 +25,6 @@ pub(crate) struct Observation {
     named: Option<u32>,
     waiting: Vec<Note>,
     identity: u64,
-    ballot: Option<(u64, u64)>,
     state: Option<NodeState>,
     storage_failed: bool,
 }
@@ -96,13 +95,18 @@ impl Observation {
         let Some(storage) = consensus.storage() else { return };
         let Some(entries) = read_log(&storage) else { return };
         let vote = storage.vote();
-        self.ballot = vote.map(|vote| (vote.term, vote.node_id));
         self.started = Some(incarnation);
         // What was appended since it started is not on the disk yet.
         let synced = storage.progress().synced.map_or(0, |synced| synced.index);
         let (entries, fresh): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.index <= synced);
         let order = self.waiting.first().map_or(0, |note| note.order);
+        // What was read is made durable before anybody is told of it.
+        for note in &self.waiting {
+            if let ("storage.durable", &[through]) = (note.step, note.numbers.as_slice()) {
+                seen.events.push((order, NodeEvent::Durable { through }));
+            }
+        }
         let event = NodeEvent::Started {
             identity: self.identity,
             ballot: vote.map(|vote| self.told(vote.term, vote.node_id, vote.committed, seats)),
@@ -146,9 +150,6 @@ impl Observation {
         match (note.step, note.numbers.as_slice()) {
             ("log.appended", &[index, term, hash]) => {
                 let mark = EntryMark { index, term, hash };
-                if self.ballot == Some((term, self.identity)) {
-                    events.push((order, NodeEvent::Proposed(mark)));
-                }
                 match events.last_mut() {
                     Some((_order, NodeEvent::Appended(marks)))
                         if marks.last().is_some_and(|last| last.index + 1 == index) =>
@@ -163,7 +164,6 @@ impl Observation {
             ("log.flushed", &[through]) => events.push((order, NodeEvent::Flushed { through })),
             ("storage.durable", &[through]) => events.push((order, NodeEvent::Durable { through })),
             ("log.vote-saved", &[term, candidate, committed]) => {
-                self.ballot = Some((term, candidate));
                 let ballot = self.told(term, candidate, committed == 1, seats);
                 events.push((order, NodeEvent::VoteSaved(ballot)));
             }

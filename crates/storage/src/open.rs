@@ -296,7 +296,12 @@ impl Opening {
                     buggify: &self.buggify,
                     id,
                 };
-                seal(&place, &unsealed, restart_after, &mut replay).await?
+                let sealed = seal(&place, &unsealed, restart_after, &mut replay).await?;
+                if let Some(last) = replay.outline.last() {
+                    // Notes how far the disk really is: the last index.
+                    self.buggify.note("storage.durable", || [last.index]);
+                }
+                sealed
             }
         };
         segments.push(SegmentRecord { id: active.id, seed: active.seed });

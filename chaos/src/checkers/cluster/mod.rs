@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::node::{Applied, Node, Start, show_entry};
 use super::{EntryMark, Evidence, NodeEvent, NodeState, Rule, Violation};
+use crate::timeline::Role;
 
 /// A run that goes wrong is told so often at most.
 const VIOLATIONS_MAX: usize = 50;
@@ -121,6 +122,7 @@ impl Cluster {
         let committed_before = node.state.and_then(|state| state.committed);
         node.stand(now, &mut findings);
         node.state = Some(now);
+        self.installs_committed(now, &mut findings);
         if begins {
             self.leads(number, now.term, &mut findings);
             self.has_all_committed(number, now.term, &mut findings);
@@ -142,18 +144,17 @@ impl Cluster {
                     let what = format!("node id {identity:016x} is back after its disk was lost");
                     findings.add(Rule::IdentityReused, what);
                 }
+                let found = entries.clone();
                 let start = Start { identity, ballot, snapshot, purged, entries };
                 node.start(start, evidence, &mut findings);
+                let mut term_before = None;
+                for entry in found {
+                    self.match_logs(number, entry, term_before, &mut findings);
+                    term_before = Some(entry.term);
+                }
             }
             NodeEvent::Stopped => node.state = None,
             NodeEvent::DiskLost => self.lost_identities.extend(node.lose_disk()),
-            NodeEvent::Proposed(entry) => {
-                if node.term > entry.term {
-                    let what = format!("it proposed {} in term {}", show_entry(entry), node.term);
-                    findings.add(Rule::NoProposalBelowTerm, what);
-                }
-                self.leads(number, entry.term, &mut findings);
-            }
             NodeEvent::Appended(entries) => {
                 for entry in entries {
                     self.append(number, entry, &mut findings);
@@ -247,6 +248,23 @@ impl Cluster {
         }
     }
 
+    /// A snapshot that a leader sent is on the disk before the store is replaced by it (figure 13 of
+    /// the extended Raft paper: saved in step 5, taken over in step 8). Until then its position is
+    /// past the applied one, of a node that does not lead, and everything in it is committed.
+    fn installs_committed(&self, now: NodeState, findings: &mut Findings) {
+        let Some(snapshot) = now.snapshot.filter(|_index| now.snapshot > now.applied) else {
+            return;
+        };
+        let committed = self.committed.last_key_value().map(|(index, _)| *index);
+        if now.role == Role::Leader || Some(snapshot) > committed {
+            let what = format!(
+                "its snapshot position {snapshot} is past its applied one {}",
+                node::show(now.applied)
+            );
+            findings.add(Rule::PositionOrder, what);
+        }
+    }
+
     /// Log matching, by induction: the same index and term mean the same entry after the same one.
     fn append(&mut self, number: u32, entry: EntryMark, findings: &mut Findings) {
         let Some(node) = self.nodes.get_mut(&number) else { return };
@@ -256,6 +274,25 @@ impl Cluster {
             let what = format!("{} does not follow the end of its log", show_entry(entry));
             findings.add(Rule::LogMatching, what);
         }
+        // An entry is in the log of its leader before it is in any other one.
+        if !self.entries.contains_key(&(entry.index, entry.term)) {
+            if node.term > entry.term {
+                let what = format!("it proposed {} in term {}", show_entry(entry), node.term);
+                findings.add(Rule::NoProposalBelowTerm, what);
+            }
+            self.leads(number, entry.term, findings);
+        }
+        self.match_logs(number, entry, term_before, findings);
+    }
+
+    /// The step of the induction: what is known of the entry, and of the one before it.
+    fn match_logs(
+        &mut self,
+        number: u32,
+        entry: EntryMark,
+        term_before: Option<u64>,
+        findings: &mut Findings,
+    ) {
         let known = self.entries.entry((entry.index, entry.term)).or_insert((
             entry.hash,
             term_before,

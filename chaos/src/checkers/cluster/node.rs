@@ -24,6 +24,8 @@ pub(super) struct Node {
     pub(super) applied: Option<Applied>,
     /// The highest term it has shown to know.
     pub(super) term: u64,
+    /// The term it stood in last, or started with.
+    stood_in: u64,
     /// The last entry that it said is on its disk.
     flushed: Option<u64>,
     /// The last entry that its disk holds.
@@ -96,6 +98,7 @@ impl Node {
             log,
             applied: start.snapshot.map(|index| Applied { index, sequence: None }),
             term: ballot.map_or(0, |ballot| ballot.term),
+            stood_in: ballot.map_or(0, |ballot| ballot.term),
             flushed: last,
             durable: match evidence {
                 Evidence::Disks => self.durable.min(last),
@@ -195,11 +198,16 @@ impl Node {
     }
 
     /// Compares where it stands with where it stood.
+    ///
+    /// A saved vote is not where it stands: openraft reports the term of the last I/O that it was
+    /// told to be finished (`report_metrics` in its `core/raft_core.rs`), which comes after the
+    /// save.
     pub(super) fn stand(&mut self, now: NodeState, findings: &mut Findings) {
-        if now.term < self.term {
-            let what = format!("it is in term {}, after term {}", now.term, self.term);
+        if now.term < self.stood_in {
+            let what = format!("it is in term {}, after term {}", now.term, self.stood_in);
             findings.add(Rule::Monotone, what);
         }
+        self.stood_in = self.stood_in.max(now.term);
         self.term = self.term.max(now.term);
         if let Some(before) = self.state {
             for (position, before, now) in [
@@ -218,14 +226,12 @@ impl Node {
                 }
             }
         }
-        let positions = [
-            ("purged", now.purged),
-            ("snapshot", now.snapshot),
-            ("applied", now.applied),
-            ("committed", now.committed),
-            ("last", now.last),
+        let pairs = [
+            [("purged", now.purged), ("snapshot", now.snapshot)],
+            [("applied", now.applied), ("committed", now.committed)],
+            [("committed", now.committed), ("last", now.last)],
         ];
-        for pair in positions.windows(2) {
+        for pair in pairs {
             if let [(lower, Some(low)), (higher, Some(high))] = pair
                 && low > high
             {

@@ -72,7 +72,6 @@ impl Told {
         let mut told = Self::new(Evidence::Disks);
         let entries: Vec<_> = (0..4).map(|index| mark(index, 1)).collect();
         told.happened(0, NodeEvent::VoteSaved(Ballot { term: 1, voted_for: Some(0) }));
-        told.happened(0, NodeEvent::Proposed(entries[0]));
         told.replicated(&[0, 1], &entries);
         told.stands(0, state(Role::Leader, 1, 3));
         for index in 0..4 {
@@ -96,7 +95,6 @@ fn a_cluster_that_keeps_the_rules_has_no_violations() {
         told.happened(1, applied(index, 1));
     }
     told.stands(1, state(Role::Leader, 2, 3));
-    told.happened(1, NodeEvent::Proposed(mark(4, 2)));
     told.replicated(&[1, 2], &[mark(4, 2)]);
     told.stands(1, state(Role::Leader, 2, 4));
     told.happened(0, NodeEvent::Stopped);
@@ -127,7 +125,7 @@ fn a_committed_entry_that_is_cut_off_is_found() {
 #[test]
 fn two_leaders_of_a_term_are_found() {
     let mut told = Told::settled();
-    told.happened(1, NodeEvent::Proposed(mark(4, 1)));
+    told.happened(1, NodeEvent::Appended(vec![mark(4, 1)]));
     assert_eq!(told.rules(), [Rule::OneLeaderPerTerm]);
     let mut told = Told::settled();
     told.stands(1, state(Role::Leader, 1, 3));
@@ -175,8 +173,8 @@ fn a_lost_disk_does_not_make_an_acknowledgement_wrong() {
 #[test]
 fn a_promise_before_the_disk_has_it_is_found() {
     let mut told = Told::settled();
-    told.happened(1, NodeEvent::Appended(vec![mark(4, 1)]));
-    told.happened(1, NodeEvent::Flushed { through: 4 });
+    told.happened(0, NodeEvent::Appended(vec![mark(4, 1)]));
+    told.happened(0, NodeEvent::Flushed { through: 4 });
     assert_eq!(told.rules(), [Rule::PromiseKept]);
 }
 
@@ -279,7 +277,7 @@ fn a_leader_with_a_snapshot_instead_of_the_entries_is_complete() {
 fn a_proposal_below_a_seen_term_is_found() {
     let mut told = Told::settled();
     told.stands(0, state(Role::Follower, 2, 3));
-    told.happened(0, NodeEvent::Proposed(mark(4, 1)));
+    told.happened(0, NodeEvent::Appended(vec![mark(4, 1)]));
     assert_eq!(told.rules(), [Rule::NoProposalBelowTerm]);
 }
 
@@ -330,6 +328,29 @@ fn positions_out_of_order_are_found() {
     let applied_too_far = NodeState { applied: Some(4), ..state(Role::Leader, 1, 3) };
     told.stands(0, applied_too_far);
     assert_eq!(told.rules(), [Rule::PositionOrder]);
+}
+
+#[test]
+fn a_snapshot_past_the_store_is_one_that_was_sent_and_is_committed() {
+    for (role, snapshot, rules) in [
+        (Role::Follower, 3, &[][..]),
+        (Role::Leader, 3, &[Rule::PositionOrder]),
+        (Role::Follower, 4, &[Rule::PositionOrder]),
+    ] {
+        let mut told = Told::settled();
+        let before_it_is_taken_over =
+            NodeState { applied: Some(1), snapshot: Some(snapshot), ..state(role, 2, 1) };
+        told.stands(1, before_it_is_taken_over);
+        assert_eq!(told.rules(), rules, "{role:?} {snapshot}");
+    }
+}
+
+#[test]
+fn a_saved_vote_may_be_ahead_of_where_the_node_stands() {
+    let mut told = Told::settled();
+    told.happened(0, NodeEvent::VoteSaved(Ballot { term: 2, voted_for: None }));
+    told.stands(0, state(Role::Follower, 1, 3));
+    assert_eq!(told.rules(), []);
 }
 
 #[test]
