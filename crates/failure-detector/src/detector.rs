@@ -120,15 +120,16 @@ impl FailureDetector {
     }
 
     /// Notes a sign of life other than a heartbeat: it restarts the wait and is not sampled.
-    /// Means nothing for a peer whose heartbeat was never heard.
-    pub fn contact(&mut self, peer: u64, now: Duration) {
+    /// Answers what the peer was taken for until now; `None` for one that is not watched.
+    ///
+    /// Means nothing for a peer whose heartbeat was never heard, which stays what it is.
+    pub fn contact(&mut self, peer: u64, now: Duration) -> Option<Level> {
         let now = self.observe(now);
-        if let Some(watched) = self.peers.get_mut(&peer) {
-            watched.contact(now);
-            if self.silent > 0 {
-                self.adapt();
-            }
+        let was = self.peers.get_mut(&peer)?.contact(now);
+        if self.silent > 0 {
+            self.adapt();
         }
+        Some(was)
     }
 
     /// Takes in how well this node is, and puts the thresholds in force that follow.
@@ -140,6 +141,11 @@ impl FailureDetector {
 
     /// Tells one change, or that there is none, and when to ask again. To be asked until there is
     /// none, then at [`Poll::ask_again_at`] or earlier.
+    ///
+    /// A peer is told of once a level; from alive to failed in one step when nobody asked between.
+    /// What was told stays until the peer is heard. What was not told yet may still be taken back
+    /// by worse own health: it is handed in before the poll, so that a node does not suspect others
+    /// for what it did itself.
     pub fn poll(&mut self, now: Duration) -> Poll {
         let now = self.observe(now);
         let mut next = now.saturating_add(self.tick);
@@ -163,8 +169,8 @@ impl FailureDetector {
 
     /// What a peer is taken for; `None` for one that is not watched.
     ///
-    /// A comparison with moments known before. It does not see a pause of this node: where that
-    /// matters, [`poll`](Self::poll) at the same `now` comes first.
+    /// A comparison with moments known before, for readers in between. It does not see a pause of
+    /// this node: whoever decides something by it polls at the same `now` first.
     #[must_use]
     pub fn level(&self, peer: u64, now: Duration) -> Option<Level> {
         self.peers.get(&peer).map(|peer| peer.level(clock(now)))

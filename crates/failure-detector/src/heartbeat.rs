@@ -18,6 +18,9 @@ pub const PERIOD_MAX: Duration = Duration::from_secs(60);
 /// heartbeats at the shortest period.
 pub const SEQUENCE_GAP_MAX: u64 = 1 << 32;
 
+/// The highest sequence that is believed: none could follow a sequence at the end of its numbers.
+pub const SEQUENCE_MAX: u64 = 1 << 62;
+
 /// The longest age or lag that is believed.
 const AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -47,6 +50,9 @@ impl Heartbeat {
         if age > AGE_MAX {
             return Err(Ignored::AbsurdAge { age });
         }
+        if self.sequence > SEQUENCE_MAX {
+            return Err(Ignored::AbsurdSequence { sequence: self.sequence });
+        }
         Ok(())
     }
 
@@ -65,9 +71,7 @@ impl Heartbeat {
         match sequence.checked_sub(last.sequence) {
             None => Err(Ignored::Reordered { sequence, newest: last.sequence }),
             Some(0) => Err(Ignored::Duplicate { sequence }),
-            Some(gap) if gap > SEQUENCE_GAP_MAX => {
-                Err(Ignored::AbsurdSequence { sequence, newest: last.sequence })
-            }
+            Some(gap) if gap > SEQUENCE_GAP_MAX => Err(Ignored::AbsurdSequence { sequence }),
             Some(gap) => Ok(Step::Next { missed: gap - 1 }),
         }
     }
@@ -137,12 +141,10 @@ pub enum Ignored {
         period: Duration,
     },
     /// A sequence that no sender has reached.
-    #[error("heartbeat {sequence} came after {newest}, which is too far: it was ignored")]
+    #[error("no sender can have come to heartbeat {sequence}: it was ignored")]
     AbsurdSequence {
         /// Its sequence.
         sequence: u64,
-        /// The newest sequence seen.
-        newest: u64,
     },
     /// A sync age or scheduling lag beyond a day.
     #[error("a heartbeat announced a delay of {age:?}, more than a day: it was ignored")]

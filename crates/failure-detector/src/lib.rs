@@ -35,6 +35,7 @@ pub use detector::{Deadlines, FailureDetector, PEERS_MAX, Poll, WatchError};
 pub use health::{Adaptation, OwnHealth, Reason, SCORE_MAX};
 pub use heartbeat::{
     Heard, Heartbeat, Ignored, IgnoredCounts, PERIOD_MAX, PERIOD_MIN, SEQUENCE_GAP_MAX,
+    SEQUENCE_MAX,
 };
 pub use reading::{Change, Level, OwnReading, Reading};
 pub use settings::{Settings, SettingsError};

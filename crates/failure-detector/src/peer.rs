@@ -1,8 +1,8 @@
 //! One peer: its window, its model, and the two moments at which it passes a level.
 //!
 //! Both moments are computed when something changes (a heartbeat, a sign of life, the thresholds
-//! in force), so that asking is a comparison. A level that was passed stays passed until the peer
-//! is heard again: raising a threshold afterwards does not bring it back.
+//! in force), so that asking is a comparison. A level that was told stays until the peer is heard
+//! again: raising a threshold afterwards does not take it back.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ impl Peer {
             new_incarnation: step == Step::NewIncarnation,
         };
         self.heartbeats += 1;
-        self.missed += heard.missed;
+        self.missed = self.missed.saturating_add(heard.missed);
         match (&mut self.rhythm, step) {
             (Some(rhythm), Step::Next { .. }) => {
                 self.mistakes += u64::from(heard.was >= Level::Suspect);
@@ -93,11 +93,15 @@ impl Peer {
         Ok(heard)
     }
 
-    /// Notes a sign of life that is no heartbeat. Without a rhythm there is nothing to judge by.
-    pub(crate) fn contact(&mut self, now: u64) {
+    /// Notes a sign of life that is no heartbeat; answers what the peer was taken for. Without a
+    /// rhythm there is nothing to judge by.
+    pub(crate) fn contact(&mut self, now: u64) -> Level {
+        let was = self.level(now);
         if self.rhythm.is_some() {
+            self.mistakes += u64::from(was >= Level::Suspect);
             self.alive(now);
         }
+        was
     }
 
     fn alive(&mut self, now: u64) {
@@ -106,10 +110,11 @@ impl Peer {
         self.wait_from(now);
     }
 
-    /// Starts the wait again because this node was not listening.
+    /// Starts the wait again because this node was not listening. A silence that begins in the
+    /// future, because the clock went back, would last until then: that one is always cut.
     pub(crate) fn restart(&mut self, now: u64) {
-        if self.restarts < RESTARTS_MAX {
-            self.restarts += 1;
+        if self.restarts < RESTARTS_MAX || now < self.silent_since {
+            self.restarts = self.restarts.saturating_add(1);
             if self.rhythm.is_none() {
                 let join_wait = self.failed_at.saturating_sub(self.silent_since);
                 self.failed_at = now.saturating_add(join_wait);

@@ -13,6 +13,9 @@ use crate::{
     window::Window,
 };
 
+/// An interval below this part of the period is a heartbeat that catches up.
+const CATCH_UP_PART: u64 = 8;
+
 /// How fast the smoothed jitter follows: by a quarter of each difference.
 const JITTER_SHIFT: u32 = 2;
 
@@ -65,11 +68,12 @@ impl Rhythm {
             *self = Self::new(heartbeat, now, levels);
             return;
         }
-        // A clock that went backwards measured nothing.
+        // A clock that went backwards measured nothing. Heartbeats that piled up somewhere and come
+        // at once tell nothing of the rhythm either, and many of them would wipe the window.
         if let Some(interval) = now.checked_sub(self.heartbeat_at).filter(|_| self.listened) {
             if interval > self.suspect_wait {
                 self.sample_suspicion();
-            } else {
+            } else if interval >= self.window.period() / CATCH_UP_PART {
                 self.sample(interval);
             }
         }
@@ -164,5 +168,63 @@ impl Rhythm {
     #[inline]
     pub(crate) fn failed_wait(&self) -> u64 {
         self.failed_wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        health::{Adaptation, Reason, Thresholds},
+        settings::Settings,
+    };
+
+    const PERIOD: u64 = 50_000_000;
+
+    proptest! {
+        #[test]
+        fn what_is_kept_between_heartbeats_is_what_would_be_computed_anew(
+            // Quiet stretches, where nothing is computed, between others where everything is.
+            stretches in proptest::collection::vec(
+                (prop_oneof![Just(0), Just(PERIOD / 100), Just(PERIOD / 2), Just(PERIOD * 2)],
+                 1..120_usize, 0..9_u8),
+                1..8,
+            ),
+            noise in proptest::collection::vec(0.0..1.0_f64, 50),
+        ) {
+            let thresholds = Thresholds::new(&Settings::default()).unwrap();
+            let mut levels = thresholds.in_force(Adaptation::WELL);
+            let mut heartbeat = Heartbeat {
+                incarnation: 1,
+                sequence: 1,
+                period: Duration::from_nanos(PERIOD),
+                oldest_sync_age: Duration::ZERO,
+                scheduling_lag: Duration::ZERO,
+            };
+            let mut now = 0;
+            let mut rhythm = Rhythm::new(&heartbeat, now, &levels);
+            let mut noise = noise.iter().cycle();
+            for (jitter, count, score) in stretches {
+                levels = thresholds.in_force(Adaptation { score, reason: Reason::SyncAge });
+                rhythm.adapt(&levels);
+                for noise in noise.by_ref().take(count) {
+                    heartbeat.sequence += 1;
+                    now += PERIOD + crate::nanos::whole_nanos(noise * jitter as f64);
+                    rhythm.heartbeat(&heartbeat, now, &levels);
+
+                    let counts = Counts::new(&rhythm.window);
+                    let mut model = Model::default();
+                    model.center(&rhythm.window, &counts, rhythm.jitter, 0);
+                    model.shape(&rhythm.window, &counts);
+                    let wait = |threshold| model.expected() + model.margin(threshold);
+                    prop_assert_eq!(rhythm.suspect_wait(), wait(&levels.suspect));
+                    prop_assert_eq!(rhythm.failed_wait(), wait(&levels.failed));
+                }
+            }
+        }
     }
 }

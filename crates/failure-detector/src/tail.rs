@@ -97,4 +97,14 @@ mod tests {
             assert!((phi_of_deviations(deviations_of_phi(phi)) / phi - 1.0).abs() < 1e-12);
         }
     }
+
+    #[test]
+    fn phi_never_sinks_by_a_rounding_where_the_series_change() {
+        let mut last = 0.0;
+        for step in -1_200_000..1_200_000_i32 {
+            let phi = phi_of_deviations(f64::from(step) * 1e-5);
+            assert!(phi >= last, "{phi} after {last} at step {step}");
+            last = phi;
+        }
+    }
 }

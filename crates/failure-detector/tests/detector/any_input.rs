@@ -1,5 +1,5 @@
 //! Whatever is handed in, in whatever order and at whatever time: no panic, no NaN, no level that
-//! sinks without a sign of life, and no end of polling.
+//! was told and sinks without a sign of life, no deadline beyond reach, and an end of polling.
 
 use std::time::Duration;
 
@@ -66,6 +66,9 @@ fn sound(reading: &Reading) -> bool {
         && reading.samples <= 200
 }
 
+/// No wait is longer: 20 periods of a minute, at thresholds doubled.
+const WAIT_MAX: Duration = Duration::from_secs(40 * 60);
+
 /// Polls until nothing is told; there are at most two changes a peer.
 fn drain(detector: &mut FailureDetector, now: Duration) -> Result<(), TestCaseError> {
     for _change in 0..=2 * PEERS {
@@ -85,6 +88,7 @@ proptest! {
     ) {
         let mut detector = FailureDetector::new(Settings::default(), Duration::ZERO).unwrap();
         let mut now = Duration::ZERO;
+        let mut told = [None; PEERS as usize];
         for (input, time, backwards) in inputs {
             let odd = time > Duration::from_secs(1);
             now = match (odd, backwards) {
@@ -92,30 +96,47 @@ proptest! {
                 (false, true) if time > Duration::from_millis(190) => now.saturating_sub(time),
                 (false, _) => now.saturating_add(time),
             };
-            let heard = matches!(input, Input::Heartbeat(..) | Input::Contact(_));
-            let levels: Vec<_> = (0..PEERS).map(|peer| detector.level(peer, now)).collect();
+            // Forgetting is the one thing that does not look at the clock.
+            let observed = !matches!(input, Input::Forget(_));
             match input {
                 Input::Watch(peer) => detector.watch(peer, now).unwrap(),
                 Input::Forget(peer) => {
                     detector.forget(peer);
+                    told[peer as usize] = None;
                 }
                 Input::Heartbeat(peer, heartbeat) => {
                     if detector.heartbeat(peer, &heartbeat, now).is_ok() {
                         prop_assert_eq!(detector.level(peer, now), Some(Level::Alive));
+                        told[peer as usize] = None;
                     }
                 }
-                Input::Contact(peer) => detector.contact(peer, now),
+                Input::Contact(peer) => {
+                    let heard = detector.reading(peer, now).is_some_and(|it| it.heartbeats > 0);
+                    let was = detector.contact(peer, now);
+                    if heard {
+                        prop_assert!(was.is_some());
+                        prop_assert_eq!(detector.level(peer, now), Some(Level::Alive));
+                        told[peer as usize] = None;
+                    }
+                }
                 Input::OwnHealth(own) => detector.own_health(own, now),
                 Input::Poll => {
                     drain(&mut detector, now)?;
-                    for (peer, before) in (0..PEERS).zip(levels) {
-                        let told = detector.level(peer, now);
-                        prop_assert!(heard || told.is_some() == before.is_some());
+                    for peer in 0..PEERS {
+                        told[peer as usize] = detector.level(peer, now);
                     }
                 }
             }
             for reading in detector.readings(now) {
                 prop_assert!(sound(&reading), "{:?}", reading);
+                let told = told[reading.peer as usize];
+                prop_assert!(Some(reading.level) >= told, "{told:?} was told: {:?}", reading);
+                if let (true, Some(deadlines)) = (observed, detector.deadlines(reading.peer)) {
+                    prop_assert!(deadlines.suspect_at <= deadlines.failed_at);
+                    // The detector's clock ends at half of its numbers.
+                    let latest = now.min(Duration::from_nanos(u64::MAX / 2)) + WAIT_MAX;
+                    prop_assert!(deadlines.failed_at <= latest, "{:?} at {now:?}", deadlines);
+                }
             }
         }
     }
@@ -163,6 +184,47 @@ proptest! {
             };
             prop_assert!(expected.is_none_or(|expected| expected == after.1), "{:?}", reading);
             before = after;
+        }
+    }
+
+    #[test]
+    fn phi_reaches_a_threshold_at_its_deadline_to_the_nanosecond(
+        period in prop_oneof![
+            Just(50_000_000_u64), 1_000_000..60_000_000_000_u64, Just(60_000_000_000)],
+        intervals in proptest::collection::vec(prop_oneof![6 => 70..130_u64, 1 => 0..600_u64], 1..260),
+        suspect in 1.0..149.0_f64,
+        above in 0.01..1.0_f64,
+        lag_ms in 0..100_u64,
+    ) {
+        let failed = suspect + above * (150.0 - suspect);
+        let tick = Duration::from_secs(1 << 32);
+        let settings = Settings { suspect, failed, tick, ..Settings::default() };
+        let mut detector = FailureDetector::new(settings, Duration::ZERO).unwrap();
+        detector.watch(0, Duration::ZERO).unwrap();
+        let mut now = Duration::ZERO;
+        for (sequence, percent) in (1..).zip(intervals) {
+            now += Duration::from_nanos(period) * u32::try_from(percent).unwrap() / 100;
+            let heartbeat = Heartbeat {
+                incarnation: 0,
+                sequence,
+                period: Duration::from_nanos(period),
+                oldest_sync_age: Duration::ZERO,
+                scheduling_lag: Duration::ZERO,
+            };
+            detector.heartbeat(0, &heartbeat, now).unwrap();
+        }
+        let scheduling_lag = Duration::from_millis(lag_ms);
+        detector.own_health(OwnHealth { scheduling_lag, ..OwnHealth::default() }, now);
+        let reading = detector.reading(0, now).unwrap();
+        let deadlines = detector.deadlines(0).unwrap();
+        let nanosecond = Duration::from_nanos(1);
+        for (at, threshold) in [
+            (deadlines.suspect_at, reading.suspect_threshold),
+            (deadlines.failed_at, reading.failed_threshold),
+        ] {
+            let before = detector.phi(0, at - nanosecond).unwrap();
+            let after = detector.phi(0, at + nanosecond).unwrap();
+            prop_assert!(before <= threshold && threshold <= after, "{before} {threshold} {after}");
         }
     }
 }

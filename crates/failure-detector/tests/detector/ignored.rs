@@ -45,7 +45,7 @@ fn what_cannot_be_right_is_counted_and_changes_nothing() {
     }
     for sequence in [good.sequence + SEQUENCE_GAP_MAX + 1, u64::MAX] {
         let absurd = refused(&mut pair, Heartbeat { sequence, ..next });
-        assert_eq!(absurd, Ignored::AbsurdSequence { sequence, newest: 250 });
+        assert_eq!(absurd, Ignored::AbsurdSequence { sequence });
     }
     let age = Duration::MAX;
     let absurd = refused(&mut pair, Heartbeat { oldest_sync_age: age, ..next });
@@ -55,6 +55,17 @@ fn what_cannot_be_right_is_counted_and_changes_nothing() {
 
     let counts = IgnoredCounts { duplicate: 1, reordered: 1, old_incarnation: 1, absurd: 8 };
     assert_eq!(pair.reading().ignored, counts);
+}
+
+#[test]
+fn a_first_heartbeat_at_the_end_of_the_numbers_does_not_shut_out_those_that_follow() {
+    let mut pair = Pair::new();
+    let last = Heartbeat { sequence: u64::MAX, ..pair.sent };
+    let ignored = pair.detector.heartbeat(PEER, &last, pair.now).unwrap_err();
+    assert_eq!(ignored, Ignored::AbsurdSequence { sequence: u64::MAX });
+    assert_eq!(pair.level(), Level::Unheard);
+    pair.beats(2);
+    assert_eq!((pair.level(), pair.reading().ignored.absurd), (Level::Alive, 1));
 }
 
 #[test]

@@ -79,12 +79,25 @@ fn other_traffic_proves_life_and_is_not_sampled() {
 }
 
 #[test]
+fn other_traffic_ends_a_suspicion_which_counts_as_a_mistake_once() {
+    let mut pair = Pair::running();
+    pair.pass(PERIOD * 5);
+    assert_eq!(pair.detector.own_reading().silent, 1);
+    assert_eq!(pair.detector.contact(PEER, pair.now), Some(Level::Suspect));
+    assert_eq!((pair.level(), pair.reading().mistakes), (Level::Alive, 1));
+    assert_eq!(pair.detector.own_reading().silent, 0);
+    assert_eq!(pair.beat().unwrap().was, Level::Alive);
+    assert_eq!(pair.reading().mistakes, 1);
+    assert_eq!(pair.detector.contact(PEER + 1, pair.now), None);
+}
+
+#[test]
 fn a_peer_that_was_never_heard_is_judged_by_its_time_to_join() {
     let mut pair = Pair::new();
     assert_eq!(pair.level(), Level::Unheard);
     assert_eq!(pair.reading().phi, None);
     assert_eq!(pair.detector.deadlines(PEER), None);
-    pair.detector.contact(PEER, pair.now);
+    assert_eq!(pair.detector.contact(PEER, pair.now), Some(Level::Unheard));
 
     let join_by = pair.now + Settings::default().join_wait;
     let changes = pair.pass(PERIOD * 100);
@@ -95,6 +108,19 @@ fn a_peer_that_was_never_heard_is_judged_by_its_time_to_join() {
     assert_eq!(pair.beat().unwrap().was, Level::Failed);
     assert_eq!(pair.level(), Level::Alive);
     assert_eq!(pair.reading().mistakes, 0, "it was not there, and nobody said that it was");
+}
+
+#[test]
+fn a_peer_that_nobody_asked_about_for_long_fails_in_one_step() {
+    // Longer asleep than both waits, and not called late: that is what it asked for.
+    let settings = Settings { tick: Duration::from_secs(60), ..Settings::default() };
+    let mut pair = Pair::with(settings);
+    pair.beat().unwrap();
+    let failed_at = pair.deadlines().failed_at;
+    let poll = pair.detector.poll(failed_at);
+    let change = poll.change.expect("both levels were passed");
+    assert_eq!((change.from, change.to, change.at), (Level::Alive, Level::Failed, failed_at));
+    assert_eq!(pair.detector.poll(failed_at).change, None);
 }
 
 #[test]

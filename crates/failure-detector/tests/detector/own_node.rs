@@ -53,6 +53,18 @@ fn raised_thresholds_do_not_bring_back_who_was_suspected() {
 }
 
 #[test]
+fn own_health_handed_in_before_the_poll_counts_for_what_was_not_told_yet() {
+    let mut pair = Pair::running();
+    let suspect_at = pair.deadlines().suspect_at;
+    pair.pass(suspect_at - pair.now - ms(1));
+    pair.freeze(ms(1));
+    assert_eq!(pair.level(), Level::Suspect);
+    pair.detector.own_health(lag(40), pair.now);
+    assert_eq!(pair.pass(ms(1)), [], "its own lag explains the silence");
+    assert_eq!(pair.level(), Level::Alive);
+}
+
+#[test]
 fn more_than_half_of_the_peers_silent_at_once_makes_a_node_doubt_itself() {
     let mut pair = Pair::running();
     for peer in [20, 21, 22] {
@@ -119,6 +131,45 @@ fn a_node_that_pauses_all_the_time_still_finds_out() {
         told.extend(pair.pass(Duration::ZERO).iter().map(|change| change.to));
     }
     assert_eq!(told.last(), Some(&Level::Failed));
+}
+
+#[test]
+fn a_backlog_after_a_pause_does_not_wipe_what_was_learned() {
+    let mut pair = Pair::new();
+    for beat in 0..250_u32 {
+        pair.sent.sequence += u64::from(beat % 10 == 0);
+        pair.pass(if beat % 10 == 0 { PERIOD * 2 } else { PERIOD });
+        pair.beat().unwrap();
+    }
+    let (lossy, wait) = (pair.reading(), pair.wait());
+    pair.freeze(Duration::from_secs(30));
+    for _unread in 0..600 {
+        pair.freeze(Duration::from_micros(10));
+        pair.beat().unwrap();
+    }
+    let after = pair.reading();
+    assert_eq!((after.tail_share, after.tail_scale), (lossy.tail_share, lossy.tail_scale));
+    assert_eq!((after.deviation, after.samples), (lossy.deviation, lossy.samples));
+    assert_eq!(pair.wait(), wait);
+}
+
+#[test]
+fn a_clock_that_goes_back_again_and_again_puts_no_deadline_out_of_reach() {
+    for heard in [false, true] {
+        let mut pair = if heard { Pair::running() } else { Pair::new() };
+        for hours in (0..40).rev() {
+            pair.now = Duration::from_secs(hours * 3_600);
+            let _poll = pair.detector.poll(pair.now);
+        }
+        pair.freeze(ms(25));
+        let told: Vec<_> = (0..80)
+            .flat_map(|_tick| {
+                pair.freeze(ms(25));
+                pair.detector.poll(pair.now).change
+            })
+            .collect();
+        assert_eq!(told.last().map(|change| change.to), Some(Level::Failed), "{told:?}");
+    }
 }
 
 #[test]
