@@ -48,6 +48,36 @@ impl<'de> Deserialize<'de> for Decimal {
     }
 }
 
+/// How a 64-bit number travels that a public type holds bare.
+pub(crate) mod decimal {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Decimal;
+
+    pub(crate) fn serialize<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
+        Decimal(*number).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        Decimal::deserialize(from).map(|number| number.0)
+    }
+}
+
+/// The same for one that may be missing: null.
+pub(crate) mod optional_decimal {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Decimal;
+
+    pub(crate) fn serialize<S: Serializer>(number: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+        number.map(Decimal).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+        Ok(Option::<Decimal>::deserialize(from)?.map(|number| number.0))
+    }
+}
+
 /// Bytes, as standard base64 with padding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Base64(pub(crate) Bytes);
@@ -139,6 +169,24 @@ mod tests {
         let pair = KeyValue::from(pair);
         assert_eq!((&pair.key[..], &pair.value[..], pair.lease), (&b"a"[..], &b"1"[..], u64::MAX));
         assert_eq!(serde_json::to_string(&PairJson::from(&pair)).expect("writes"), text);
+    }
+
+    #[test]
+    fn bare_numbers_travel_as_strings_too() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Bare {
+            #[serde(with = "decimal")]
+            id: u64,
+            #[serde(with = "optional_decimal")]
+            leader: Option<u64>,
+        }
+        for (bare, text) in [
+            (Bare { id: u64::MAX, leader: None }, r#"{"id":"18446744073709551615","leader":null}"#),
+            (Bare { id: 0, leader: Some(7) }, r#"{"id":"0","leader":"7"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&bare).expect("writes"), text);
+            assert_eq!(serde_json::from_str::<Bare>(text).expect("reads"), bare);
+        }
     }
 
     #[test]

@@ -47,10 +47,12 @@ mod answer;
 mod call;
 mod client;
 mod cluster;
+mod detector;
 mod endpoint;
 mod error;
 mod json;
 mod keys;
+mod leader;
 mod lease;
 mod retry;
 mod session;
@@ -63,6 +65,9 @@ mod watch;
 pub use answer::{Answer, AnswerHeader, Staleness};
 pub use client::{Client, ClientOptions};
 pub use cluster::{Cluster, Health, HealthCheck, Member, NodeState, Version};
+pub use detector::{
+    Election, ElectionPhases, FailureDetector, IgnoredHeartbeats, OwnReading, PeerReading,
+};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{CallError, Failure, Problem, TookEffect};
 pub use json::pair_json;
@@ -70,6 +75,7 @@ pub use keys::{
     Condition, Consistency, DeleteRequest, Deleted, GetRequest, Page, PageRequest, Pages,
     PutRequest, Written,
 };
+pub use leader::LeaderChange;
 pub use lease::{Lease, LeaseGranted};
 pub use mainstay_kv::{
     Event, EventKind, Origin, RevisionChanges, command, outcome,

@@ -5,5 +5,6 @@
 //! the byte what the client sees. No real node is needed; those tests are black-box ones.
 
 mod calls;
+mod leaders;
 mod node;
 mod watches;
