@@ -159,9 +159,7 @@ impl Batching {
         loop {
             let tick_done = async {
                 match &mut self.tick_under_way {
-                    Some(outcome) => {
-                        let _ = outcome.await;
-                    }
+                    Some(outcome) => matches!(outcome.await, Ok(Ok(_applied))),
                     None => std::future::pending().await,
                 }
             };
@@ -171,9 +169,13 @@ impl Batching {
                     let Some(first) = first else { return };
                     self.batch(first).await;
                 }
-                () = tick_done => {
+                applied = tick_done => {
                     self.tick_under_way = None;
-                    self.look().await;
+                    // More may be due than one entry ends. A tick that failed is not repeated at
+                    // once: consensus that has stopped fails every one of them.
+                    if applied {
+                        self.look().await;
+                    }
                 }
                 () = world::sleep_until(next_look) => {
                     next_look = Instant::now() + CLOCK_INTERVAL;
