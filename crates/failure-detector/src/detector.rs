@@ -222,18 +222,24 @@ impl FailureDetector {
 
     /// Looks at the clock: whoever comes much later than asked, or earlier than before, did not
     /// listen, and the peers' silence may be its own.
+    #[inline]
     fn observe(&mut self, now: Duration) -> u64 {
         let now = clock(now);
         let late = now.saturating_sub(self.ask_again_at);
         if late >= self.local_pause || now < self.latest {
-            self.local_pauses += 1;
-            self.ask_again_at = now.saturating_add(self.tick);
-            for peer in self.peers.values_mut() {
-                peer.restart(now);
-            }
+            self.paused(now);
         }
         self.latest = now;
         now
+    }
+
+    #[cold]
+    fn paused(&mut self, now: u64) {
+        self.local_pauses += 1;
+        self.ask_again_at = now.saturating_add(self.tick);
+        for peer in self.peers.values_mut() {
+            peer.restart(now);
+        }
     }
 
     /// Puts the thresholds in force that own health and the number of silent peers ask for.

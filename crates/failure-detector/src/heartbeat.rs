@@ -174,8 +174,9 @@ impl IgnoredCounts {
         self.duplicate + self.reordered + self.old_incarnation + self.absurd
     }
 
-    /// Counts one; a peer that is not watched has no counts.
-    pub(crate) fn count(&mut self, ignored: Ignored) {
+    /// Counts one and hands it back; a peer that is not watched has no counts.
+    #[cold]
+    pub(crate) fn count(&mut self, ignored: Ignored) -> Ignored {
         match ignored {
             Ignored::UnknownPeer { .. } => {}
             Ignored::Duplicate { .. } => self.duplicate += 1,
@@ -185,5 +186,6 @@ impl IgnoredCounts {
             | Ignored::AbsurdSequence { .. }
             | Ignored::AbsurdAge { .. } => self.absurd += 1,
         }
+        ignored
     }
 }

@@ -57,6 +57,7 @@ impl Peer {
     }
 
     /// Takes in a heartbeat that arrived `now`.
+    #[inline]
     pub(crate) fn heartbeat(
         &mut self,
         heartbeat: &Heartbeat,
@@ -70,8 +71,7 @@ impl Peer {
         let step = match step {
             Ok(step) => step,
             Err(ignored) => {
-                self.ignored.count(ignored);
-                return Err(ignored);
+                return Err(self.ignored.count(ignored));
             }
         };
         let heard = Heard {
@@ -104,6 +104,7 @@ impl Peer {
         was
     }
 
+    #[inline]
     fn alive(&mut self, now: u64) {
         self.told = Level::Alive;
         self.restarts = 0;
@@ -134,6 +135,7 @@ impl Peer {
         }
     }
 
+    #[inline]
     fn wait_from(&mut self, silent_since: u64) {
         self.silent_since = silent_since;
         if let Some(rhythm) = &self.rhythm {

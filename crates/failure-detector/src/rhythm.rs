@@ -42,6 +42,8 @@ pub(crate) struct Rhythm {
 impl Rhythm {
     /// After the first heartbeat of an incarnation, or the first that announces another period:
     /// whatever was measured before says nothing.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn new(heartbeat: &Heartbeat, now: u64, levels: &Levels) -> Self {
         let window = Window::new(nanos(heartbeat.period));
         let mut rhythm = Self {
@@ -63,6 +65,7 @@ impl Rhythm {
     }
 
     /// After one more heartbeat of the same incarnation.
+    #[inline]
     pub(crate) fn heartbeat(&mut self, heartbeat: &Heartbeat, now: u64, levels: &Levels) {
         if heartbeat.period != self.last.period {
             *self = Self::new(heartbeat, now, levels);
@@ -114,17 +117,18 @@ impl Rhythm {
         let same = self.counts.are_of(&self.window);
         let quiet = same && self.window.spread() <= self.counts.quiet;
         if !(quiet && self.quiet) {
-            if !same {
-                self.counts = Counts::new(&self.window);
-            }
-            self.shape(levels);
+            self.fit_shape(same, levels);
         }
         let lag = nanos(self.last.scheduling_lag);
         self.model.center(&self.window, &self.counts, self.jitter, lag);
         self.wait();
     }
 
-    fn shape(&mut self, levels: &Levels) {
+    #[inline(never)]
+    fn fit_shape(&mut self, same: bool, levels: &Levels) {
+        if !same {
+            self.counts = Counts::new(&self.window);
+        }
         self.quiet = self.window.spread() <= self.counts.quiet;
         self.model.shape(&self.window, &self.counts);
         self.adapt(levels);

@@ -33,9 +33,8 @@ struct Series {
     colour: &'static str,
     dash: &'static str,
     width: u32,
-    /// Where a label stands beside its mark.
-    beside: (f64, f64),
-    labelled: &'static [&'static str],
+    /// The thresholds that are marked, and where the label stands beside the mark.
+    labelled: &'static [(&'static str, (f64, f64))],
 }
 
 const SERIES: [Series; 4] = [
@@ -46,8 +45,12 @@ const SERIES: [Series; 4] = [
         colour: "#0b57a4",
         dash: "",
         width: 3,
-        beside: (-4.0, 20.0),
-        labelled: &["4", "8", "16", "20"],
+        labelled: &[
+            ("4", (-4.0, 20.0)),
+            ("8", (-4.0, 20.0)),
+            ("16", (-8.0, -10.0)),
+            ("20", (-8.0, -10.0)),
+        ],
     },
     Series {
         name: "fixed timeouts, in ms",
@@ -56,8 +59,14 @@ const SERIES: [Series; 4] = [
         colour: "#444444",
         dash: "",
         width: 2,
-        beside: (7.0, -6.0),
-        labelled: &["100", "200", "300", "400", "500", "600"],
+        labelled: &[
+            ("100", (7.0, -6.0)),
+            ("200", (-2.0, -14.0)),
+            ("300", (7.0, -6.0)),
+            ("400", (-12.0, 20.0)),
+            ("500", (-12.0, 20.0)),
+            ("600", (7.0, -6.0)),
+        ],
     },
     Series {
         name: "phi with a normal distribution, no pause",
@@ -66,8 +75,7 @@ const SERIES: [Series; 4] = [
         colour: "#b3261e",
         dash: "6 4",
         width: 2,
-        beside: (7.0, -6.0),
-        labelled: &["1", "8", "16"],
+        labelled: &[("1", (7.0, -6.0)), ("8", (-14.0, 8.0)), ("16", (-22.0, 14.0))],
     },
     Series {
         name: "the same with a pause of two periods",
@@ -76,8 +84,7 @@ const SERIES: [Series; 4] = [
         colour: "#9a5b00",
         dash: "2 3",
         width: 2,
-        beside: (7.0, -6.0),
-        labelled: &["1", "8", "16"],
+        labelled: &[("1", (7.0, -6.0)), ("8", (12.0, -12.0)), ("16", (7.0, 10.0))],
     },
 ];
 
@@ -91,6 +98,13 @@ pub(crate) fn draw(comparison: &Comparison) -> String {
     );
     text(&mut svg, LEFT, 26.0, "start", "Detection time against mistakes, over ten traces");
     axes(&mut svg);
+    // No line of the axes runs through the legend.
+    let _infallible = writeln!(
+        svg,
+        "<rect x=\"{}\" y=\"{}\" width=\"320\" height=\"90\" fill=\"#ffffff\"/>",
+        RIGHT - 320.0,
+        TOP + 4.0
+    );
     for (number, series) in SERIES.iter().enumerate() {
         draw_series(&mut svg, series, comparison);
         let y = TOP + 18.0 + 20.0 * number as f64;
@@ -149,12 +163,15 @@ fn draw_series(svg: &mut String, series: &Series, comparison: &Comparison) {
     polyline(svg, points.trim_end(), series);
     let colour = series.colour;
     for (threshold, row) in rows {
-        if series.labelled.contains(&threshold) {
+        if let Some((_, (right, down))) = series.labelled.iter().find(|(of, _)| *of == threshold) {
             let (x, y) = place(row);
             let _infallible =
                 writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>");
-            let (right, down) = series.beside;
-            text(svg, x + right, y + down, "start", threshold);
+            let (x, y) = (x + right, y + down);
+            let _infallible = writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\">{threshold}</text>"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whatever is handed in, in whatever order and at whatever time: no panic, no NaN, no level that
 //! was told and sinks without a sign of life, no deadline beyond reach, and an end of polling.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_failure_detector::{
     FailureDetector, Heartbeat, Level, OwnHealth, PHI_MAX, Reading, Settings,
@@ -88,7 +88,7 @@ proptest! {
     ) {
         let mut detector = FailureDetector::new(Settings::default(), Duration::ZERO).unwrap();
         let mut now = Duration::ZERO;
-        let mut told = [None; PEERS as usize];
+        let mut told = BTreeMap::new();
         for (input, time, backwards) in inputs {
             let odd = time > Duration::from_secs(1);
             now = match (odd, backwards) {
@@ -102,12 +102,12 @@ proptest! {
                 Input::Watch(peer) => detector.watch(peer, now).unwrap(),
                 Input::Forget(peer) => {
                     detector.forget(peer);
-                    told[peer as usize] = None;
+                    told.remove(&peer);
                 }
                 Input::Heartbeat(peer, heartbeat) => {
                     if detector.heartbeat(peer, &heartbeat, now).is_ok() {
                         prop_assert_eq!(detector.level(peer, now), Some(Level::Alive));
-                        told[peer as usize] = None;
+                        told.remove(&peer);
                     }
                 }
                 Input::Contact(peer) => {
@@ -116,20 +116,20 @@ proptest! {
                     if heard {
                         prop_assert!(was.is_some());
                         prop_assert_eq!(detector.level(peer, now), Some(Level::Alive));
-                        told[peer as usize] = None;
+                        told.remove(&peer);
                     }
                 }
                 Input::OwnHealth(own) => detector.own_health(own, now),
                 Input::Poll => {
                     drain(&mut detector, now)?;
                     for peer in 0..PEERS {
-                        told[peer as usize] = detector.level(peer, now);
+                        told.extend(detector.level(peer, now).map(|level| (peer, level)));
                     }
                 }
             }
             for reading in detector.readings(now) {
                 prop_assert!(sound(&reading), "{:?}", reading);
-                let told = told[reading.peer as usize];
+                let told = told.get(&reading.peer).copied();
                 prop_assert!(Some(reading.level) >= told, "{told:?} was told: {:?}", reading);
                 if let (true, Some(deadlines)) = (observed, detector.deadlines(reading.peer)) {
                     prop_assert!(deadlines.suspect_at <= deadlines.failed_at);
