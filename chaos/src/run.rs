@@ -152,7 +152,7 @@ pub fn run(plan: Plan) -> RunReport {
         .filter(|node| !story.lost_disk(*node))
         .filter_map(|node| story.replica(node))
         .collect();
-    let disks = disk_counters(&story);
+    let counters = world_counters(&story);
     let simulated_ms = story.now_us() / 1000;
     drop(story);
     let record = std::mem::take(&mut *record.lock());
@@ -160,7 +160,7 @@ pub fn run(plan: Plan) -> RunReport {
     let mut violations = record.violations;
     violations.append(&mut judgement.violations);
     violations.sort();
-    for (name, count) in disks {
+    for (name, count) in counters {
         judgement.coverage.add(name, count);
     }
     RunReport {
@@ -215,8 +215,8 @@ fn violate(record: &SharedRecord, at_us: u64, rule: Rule, what: String) {
     record.violations.push(violation);
 }
 
-/// What the disks really had.
-fn disk_counters(story: &Story) -> BTreeMap<&'static str, u64> {
+/// What the disks really had, and where nodes were when they fell.
+fn world_counters(story: &Story) -> BTreeMap<&'static str, u64> {
     let mut counters = BTreeMap::new();
     let mut add = |name, count| *counters.entry(name).or_insert(0) += count;
     for node in story.nodes() {
@@ -230,5 +230,8 @@ fn disk_counters(story: &Story) -> BTreeMap<&'static str, u64> {
         add("failed-disk-calls", disk.failed_calls);
     }
     add("reads-at-the-end", u64::from(story.orders().checked()));
+    for (site, count) in story.crash_points() {
+        add(site, *count);
+    }
     counters
 }

@@ -99,6 +99,7 @@ pub struct Cluster {
     links: Links,
     open_faults: OpenFaults,
     broken: Option<String>,
+    crash_points: BTreeMap<&'static str, u64>,
 }
 
 impl Cluster {
@@ -146,6 +147,7 @@ impl Cluster {
             links: Links::default(),
             open_faults: OpenFaults::default(),
             broken: None,
+            crash_points: BTreeMap::new(),
             shape,
         }
     }
@@ -222,8 +224,16 @@ impl Cluster {
 
     /// The site where the node stepped into its trap, once.
     #[must_use]
-    pub fn sprung(&self, node: u32) -> Option<&'static str> {
-        self.seats[at(node)].saboteur.sprung()
+    pub fn sprung(&mut self, node: u32) -> Option<&'static str> {
+        let site = self.seats[at(node)].saboteur.sprung()?;
+        *self.crash_points.entry(site).or_default() += 1;
+        Some(site)
+    }
+
+    /// How often a node stepped into a trap, by site.
+    #[must_use]
+    pub const fn crash_points(&self) -> &BTreeMap<&'static str, u64> {
+        &self.crash_points
     }
 
     /// Lets `ms` milliseconds pass.
@@ -254,6 +264,7 @@ impl Cluster {
             return false;
         }
         self.trace.set_now_us(self.now_us());
+        self.seats.iter().for_each(Seat::step_begins);
         let sim = &mut self.sim;
         match catch_unwind(AssertUnwindSafe(|| sim.step())) {
             Ok(Ok(_all_clients_done)) => {}

@@ -18,6 +18,10 @@ use crate::{
     saboteur::NodeSaboteur, trace::Trace,
 };
 
+/// How often the tasks of a node may run in one step. Busy nodes need some thousands; one that
+/// needs more does not let time go on.
+const POLLS_OF_A_STEP_MAX: u64 = 300_000;
+
 /// The machine and what is known of its process; clones are handles of the same.
 #[derive(Clone)]
 pub(crate) struct Seat {
@@ -183,6 +187,13 @@ impl Seat {
             (process.consensus.take(), process.clock.take(), process.orders.take())
         };
         drop((consensus, clock, orders));
+    }
+
+    /// A step of simulated time begins.
+    pub(crate) fn step_begins(&self) {
+        if let Some(clock) = &self.process().clock {
+            clock.allow_polls(POLLS_OF_A_STEP_MAX);
+        }
     }
 
     pub(crate) fn pause(&self) {

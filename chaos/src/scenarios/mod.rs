@@ -9,6 +9,7 @@ mod bridge;
 mod cascading_failures;
 mod crash_points;
 mod failed_sync;
+mod io_errors;
 mod lagging_follower;
 mod lost_disk;
 mod one_way_cuts;
@@ -64,6 +65,7 @@ pub const SCENARIOS: &[Scenario] = &[
     power_loss_of_all::SCENARIO,
     crash_points::SCENARIO,
     failed_sync::SCENARIO,
+    io_errors::SCENARIO,
     stalled_disk::SCENARIO,
     resource_exhaustion::SCENARIO,
     lost_disk::SCENARIO,

@@ -61,8 +61,10 @@ const KINDS: &[Trouble] = &[
     Trouble::AllPower,
     Trouble::Disk,
     Trouble::FailedSync,
+    Trouble::IoError,
     Trouble::Clock,
     Trouble::LostDisk,
+    Trouble::Rot,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +80,10 @@ enum Trouble {
     AllPower,
     Disk,
     FailedSync,
+    IoError,
     Clock,
     LostDisk,
+    Rot,
 }
 
 fn story(story: &mut Story) -> Result<(), Stuck> {
@@ -170,6 +174,7 @@ fn make(story: &mut Story, kind: Trouble, open: &mut Vec<FaultId>, down: &mut Ve
             story.cut_power(node);
             down.push(node);
         }
+        Trouble::IoError => fail_calls(story, node),
         Trouble::Clock => {
             let ms = i64::try_from(story.dice().below(20_000)).unwrap_or(0) - 10_000;
             story.jump_clock(node, ms);
@@ -181,5 +186,29 @@ fn make(story: &mut Story, kind: Trouble, open: &mut Vec<FaultId>, down: &mut Ve
                 down.push(node);
             }
         }
+        Trouble::Rot => {
+            if story.rot_disk(node) {
+                story.kill_process(node);
+                down.push(node);
+            }
+        }
     }
+}
+
+/// A write fails while the node works, or a read while it starts; it is started once more after
+/// that, as a supervisor would.
+fn fail_calls(story: &mut Story, node: u32) {
+    let writes = story.dice().percent(50);
+    let (detail, ms) = if writes { ("the next write", 300) } else { ("the next read", 100) };
+    let fault = story.trouble_disk(node, FaultKind::IoError, detail, |disk| {
+        (disk.failing_writes, disk.failing_reads) = (u32::from(writes), u32::from(!writes));
+    });
+    if !writes {
+        story.kill_process(node);
+        story.restart(node);
+    }
+    story.run_ms(ms);
+    story.kill_process(node);
+    story.end(fault);
+    story.restart(node);
 }

@@ -8,7 +8,7 @@ use mainstay_world as world;
 use super::{Orders, caller::Caller};
 use crate::history::{Answer, Call, Expected, Origin, Outcome};
 
-const LOCK: &[u8] = b"lock";
+const LOCK: &[u8] = b"k/lock";
 
 /// Competes for the lock until told to stop.
 pub(super) async fn run(mut caller: Caller, orders: Orders) {

@@ -13,7 +13,7 @@ use std::{
     ops::{Add, AddAssign, Sub, SubAssign},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     task::{Context, Waker},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -140,11 +140,13 @@ struct Skew {
     gate: Gate,
 }
 
-/// Holds the tasks of a process that stands still (`SIGSTOP`), while its clocks go on.
-#[derive(Debug, Default)]
+/// Holds the tasks of a process that stands still (`SIGSTOP`), while its clocks go on, and ends
+/// those of a process that does not let time go on.
+#[derive(Debug)]
 struct Gate {
     shut: AtomicBool,
     held: Mutex<Vec<Waker>>,
+    polls_left: AtomicU64,
 }
 
 /// Local time as a straight line over true time, from a point where both are known.
@@ -176,7 +178,11 @@ impl NodeClock {
                 wall_at_origin_ms: wall_ms,
                 origin: now,
                 wall_offset_ms: AtomicI64::new(0),
-                gate: Gate::default(),
+                gate: Gate {
+                    shut: AtomicBool::new(false),
+                    held: Mutex::default(),
+                    polls_left: AtomicU64::new(u64::MAX),
+                },
             }),
         }
     }
@@ -223,9 +229,23 @@ impl NodeClock {
         }
     }
 
+    /// Lets the tasks of a simulated node run `polls` times in all until the next call; the one
+    /// that runs once more panics. Simulated time stands still while tasks wake each other for
+    /// ever, so a node that spins is found by this and not by any deadline.
+    pub fn allow_polls(&self, polls: u64) {
+        if let Some(skew) = &self.skew {
+            skew.gate.polls_left.store(polls, Ordering::Relaxed);
+        }
+    }
+
     /// Whether the calling task must stand still; it is woken when it may go on.
+    ///
+    /// # Panics
+    /// If the node's tasks ran more often than [`Self::allow_polls`] lets them.
     pub(crate) fn holds(&self, context: &Context<'_>) -> bool {
         let Some(skew) = &self.skew else { return false };
+        let left = skew.gate.polls_left.fetch_sub(1, Ordering::Relaxed);
+        assert!(left > 0, "the node spins: its tasks wake each other and no time passes");
         let shut = skew.gate.shut.load(Ordering::Relaxed);
         if shut {
             skew.gate.held().push(context.waker().clone());
@@ -322,6 +342,20 @@ mod tests {
         assert!(!node.is_finished(), "a paused node went on");
         clock.resume();
         assert_eq!(node.await.expect("the node ends"), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_spins_panics() {
+        let clock = Arc::new(NodeClock::simulated(0, 1.0));
+        let spin = async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        };
+        clock.allow_polls(1_000);
+        let node = Scope::simulated(1, clock).run(async { crate::scope::spawn(spin).await });
+        let ended: Result<(), _> = node.await;
+        assert!(ended.expect_err("it is ended").is_panic());
     }
 
     #[tokio::test(start_paused = true)]

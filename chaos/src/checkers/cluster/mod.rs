@@ -128,7 +128,12 @@ impl Cluster {
             self.has_all_committed(number, now.term, &mut findings);
         }
         if let Some(committed) = now.committed.filter(|_index| now.committed > committed_before) {
-            self.commit_up_to(number, committed_before, committed, &mut findings);
+            // While a snapshot is installed, the entries it covers are committed, and those in the
+            // log may be others that it replaces: openraft moves the commit index first and purges
+            // the log last (`install_full_snapshot` in its `following_handler/mod.rs`).
+            let installing = now.snapshot.filter(|_index| now.snapshot > now.applied);
+            let known = committed_before.max(installing);
+            self.commit_up_to(number, known, committed, &mut findings);
         }
         self.keep(findings);
     }

@@ -116,6 +116,19 @@ fn two_committed_entries_at_an_index_are_found() {
 }
 
 #[test]
+fn a_log_that_a_snapshot_is_about_to_replace_says_nothing_of_what_is_committed() {
+    let installs = |snapshot, applied| {
+        let mut told = Told::settled();
+        told.replicated(&[2], &[mark(0, 1), EntryMark { term: 0, ..mark(1, 1) }]);
+        let now = state(Role::Follower, 1, 3);
+        told.stands(2, NodeState { snapshot: Some(snapshot), applied: Some(applied), ..now });
+        told.rules()
+    };
+    assert_eq!(installs(3, 0), []);
+    assert!(installs(0, 0).contains(&Rule::OneEntryPerIndex));
+}
+
+#[test]
 fn a_committed_entry_that_is_cut_off_is_found() {
     let mut told = Told::settled();
     told.happened(1, NodeEvent::Truncated { from: 3 });
