@@ -17,7 +17,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("failure-detector", &[]),
     ("kv", &["codec"]),
     ("storage", &["codec", "world"]),
-    ("consensus", &["codec", "world", "kv", "storage"]),
+    ("consensus", &["codec", "world", "kv", "storage", "failure-detector"]),
     ("service", &["codec", "world", "kv", "consensus"]),
     ("node", &["world", "kv", "storage", "consensus", "service"]),
     ("client", &["codec", "world", "kv"]),

@@ -7,46 +7,24 @@
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
-    time::Duration,
 };
 
-use bytes::Bytes;
-use mainstay_kv::{Settings, outcome::Applied};
+use mainstay_kv::Settings;
 use mainstay_storage::{Folder, Identity, Storage, StorageOptions};
-use mainstay_world::{self as world, Instant, World};
-use openraft::{Config, Raft, SnapshotPolicy, async_runtime::WatchReceiver as _};
-use tokio::sync::{Semaphore, watch};
+use mainstay_world::{self as world, World};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
     birth::{Birth, BirthNotice, BirthState, BootstrapPeer},
     error::StartError,
-    forwarding::{Forwarding, refusal},
-    log_store::LogStore,
-    observation::{self, BatchCounters, Leadership},
-    peer::{
-        channel::chain,
-        handshake::Introduction,
-        link::Links,
-        message::{Answer, Call, ForwardRefusal, Pong},
-        network::PeerNetworkFactory,
-    },
-    proposals::{BatchingTask, Proposals, Unapplied},
-    read_index::{LeaderReads, ReadTask, Reads},
-    retention::Retention,
-    state_machine::{SharedStore, StateMachine},
+    observation::Leadership,
+    peer::{channel::chain, handshake::Introduction, message::Answer},
+    running::Running,
+    state_machine::SharedStore,
     status::MemberRecord,
-    type_config::{RaftHandle, StoredMembership},
+    type_config::StoredMembership,
 };
-
-/// How often every peer is pinged.
-const PING_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The longest wait for the answer to a ping.
-const PING_DEADLINE: Duration = Duration::from_millis(500);
-
-/// The longest a dial to a member may take.
-const DIAL_DEADLINE: Duration = Duration::from_millis(250);
 
 /// What a node is told at its start.
 #[derive(Debug, Clone)]
@@ -85,22 +63,6 @@ pub(crate) struct Core {
     pub(crate) trouble: watch::Sender<Option<Arc<str>>>,
     pub(crate) storage_failure: watch::Sender<Option<String>>,
     pub(crate) stopping: watch::Sender<bool>,
-}
-
-/// What a node in a cluster has.
-pub(crate) struct Running {
-    pub(crate) raft: RaftHandle,
-    pub(crate) storage: Storage,
-    pub(crate) links: Arc<Links>,
-    pub(crate) proposals: Proposals,
-    pub(crate) forwarding: Forwarding,
-    pub(crate) leader_reads: LeaderReads,
-    pub(crate) reads: Reads,
-    pub(crate) retention: Arc<Retention>,
-    pub(crate) batch_counters: Arc<BatchCounters>,
-    pub(crate) snapshot_place: Semaphore,
-    leadership: watch::Receiver<Leadership>,
-    membership: watch::Receiver<Arc<StoredMembership>>,
 }
 
 impl Core {
@@ -272,86 +234,11 @@ impl Core {
             warn!(?tail, "the log ended in a torn write, which was cut");
             world.buggify.note("storage.torn-tail", || []);
         }
-        let running = self.start_consensus(storage, introduction).await?;
+        let running = Running::start(self, storage, introduction).await?;
         self.watch_storage(&running);
         assert!(self.running.set(running).is_ok(), "a node takes part once");
         self.trouble.send_replace(None);
         Ok(())
-    }
-
-    async fn start_consensus(
-        self: &Arc<Self>,
-        storage: Storage,
-        introduction: Arc<Introduction>,
-    ) -> Result<Arc<Running>, StartError> {
-        let node_id = introduction.node_id;
-        let epoch = introduction.epoch;
-        let world = &self.world;
-        let settings = &self.options.settings;
-        let lease = Duration::from_millis(settings.election_timeout_ms_max);
-        let links =
-            Arc::new(Links::new(Arc::clone(&world.net), introduction, DIAL_DEADLINE.min(lease)));
-        let network = PeerNetworkFactory {
-            links: Arc::clone(&links),
-            buggify: world.buggify.clone(),
-            answer_deadline: (2 * lease).max(Duration::from_millis(500)),
-        };
-        let machine = StateMachine::new(self.store.clone(), storage.clone(), world.buggify.clone());
-        let config = Arc::new(raft_config(settings)?);
-        let log_store = LogStore::new(storage.clone(), world.buggify.clone());
-        let raft: RaftHandle = Raft::new(node_id, config, network, log_store, machine)
-            .await
-            .map_err(|error| StartError::Consensus(Box::new(error)))?;
-        world::spawn(observation::follow(
-            raft.clone(),
-            node_id,
-            self.leadership.clone(),
-            self.membership.clone(),
-            Arc::clone(&links),
-            Arc::clone(&world.history),
-        ));
-        let batch_counters = Arc::new(BatchCounters::default());
-        let proposals = BatchingTask {
-            raft: raft.clone(),
-            store: self.store.clone(),
-            leadership: self.leadership.subscribe(),
-            epoch,
-            lease,
-            first_settings: settings.clone(),
-            counters: Arc::clone(&batch_counters),
-            buggify: world.buggify.clone(),
-        }
-        .start(&storage);
-        let leader_reads =
-            LeaderReads::start(raft.clone(), self.store.clone(), world.buggify.clone());
-        let reads = Reads::start(ReadTask {
-            leader_reads: leader_reads.clone(),
-            links: Arc::clone(&links),
-            store: self.store.clone(),
-            leadership: self.leadership.subscribe(),
-        });
-        let retention = Retention::new(
-            raft.clone(),
-            storage.clone(),
-            self.store.clone(),
-            self.options.storage.log_bytes_min,
-        );
-        world::spawn(Arc::clone(&retention).run());
-        world::spawn(ping_all(Arc::clone(&links)));
-        Ok(Arc::new(Running {
-            raft,
-            storage,
-            forwarding: Forwarding::start(Arc::clone(&links), self.leadership.subscribe()),
-            links,
-            proposals,
-            leader_reads,
-            reads,
-            retention,
-            batch_counters,
-            snapshot_place: Semaphore::new(1),
-            leadership: self.leadership.subscribe(),
-            membership: self.membership.subscribe(),
-        }))
     }
 
     /// Notices a storage that failed for good.
@@ -369,56 +256,6 @@ impl Core {
 
     fn folder(&self) -> MutexGuard<'_, Folder> {
         self.folder.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Running {
-    /// Whether the id belongs to a member, as far as this node knows; while it knows of none, any
-    /// node of its cluster may be one.
-    pub(crate) fn is_member(&self, node_id: u64) -> bool {
-        let membership = self.membership.borrow();
-        membership.get_node(&node_id).is_some() || membership.nodes().next().is_none()
-    }
-
-    /// How this node is.
-    pub(crate) fn pong(&self) -> Pong {
-        let metrics = self.raft.data_metrics();
-        let metrics = metrics.borrow_watched();
-        let leadership = *self.leadership.borrow();
-        let now = Instant::now();
-        let milliseconds = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        Pong {
-            term: leadership.term,
-            leads: leadership.leads,
-            committed_index: metrics.cluster_committed.as_ref().map_or(0, |last| last.index),
-            quorum_age_ms: if leadership.alone {
-                Some(0)
-            } else {
-                metrics.last_quorum_acked.map(|acked| milliseconds(now.since(acked.0)))
-            },
-            oldest_sync_ms: self.storage.progress().oldest_unfinished.map(milliseconds),
-        }
-    }
-
-    /// Proposes what a follower passed on; the outcomes, in order.
-    pub(crate) async fn take_forwarded(
-        &self,
-        bodies: Vec<Bytes>,
-    ) -> Vec<Result<Applied, ForwardRefusal>> {
-        let leads = self.leadership.borrow().leads;
-        let submitted: Vec<_> = bodies
-            .into_iter()
-            .map(|body| if leads { self.proposals.submit(body) } else { Err(Unapplied::NotLeader) })
-            .collect();
-        let mut outcomes = Vec::with_capacity(submitted.len());
-        for outcome in submitted {
-            let outcome = match outcome {
-                Ok(submitted) => submitted.outcome.await.unwrap_or(Err(Unapplied::Unknown)),
-                Err(unapplied) => Err(unapplied),
-            };
-            outcomes.push(outcome.map_err(refusal));
-        }
-        outcomes
     }
 }
 
@@ -448,42 +285,6 @@ fn introduction(options: &Options, folder: &Folder) -> Introduction {
         heartbeat_ms: options.settings.heartbeat_ms,
         election_timeout_ms_min: options.settings.election_timeout_ms_min,
         election_timeout_ms_max: options.settings.election_timeout_ms_max,
-    }
-}
-
-fn raft_config(settings: &Settings) -> Result<Config, StartError> {
-    let config = Config {
-        cluster_name: "mainstay".to_owned(),
-        heartbeat_interval: settings.heartbeat_ms,
-        election_timeout_min: settings.election_timeout_ms_min,
-        election_timeout_max: settings.election_timeout_ms_max,
-        // What follows would count entries; `retention` goes by bytes.
-        snapshot_policy: SnapshotPolicy::Never,
-        replication_lag_threshold: u64::MAX,
-        max_in_snapshot_log_to_keep: u64::MAX,
-        max_payload_entries: 1024,
-        enable_pre_vote: Some(true),
-        enable_leader_restore: Some(false),
-        allow_log_reversion: Some(false),
-        backoff: "25ms 50ms 100ms ...500ms".to_owned(),
-        ..Config::default()
-    };
-    config.validate().map_err(|error| StartError::Timings(Box::new(error)))
-}
-
-/// Asks every peer how it is, again and again.
-async fn ping_all(links: Arc<Links>) {
-    loop {
-        for link in links.all() {
-            world::spawn(async move {
-                let asked_at = Instant::now();
-                if let Ok(Answer::Pong(pong)) = link.control.call(&Call::Ping, PING_DEADLINE).await
-                {
-                    link.record(asked_at, pong);
-                }
-            });
-        }
-        world::sleep(PING_INTERVAL).await;
     }
 }
 

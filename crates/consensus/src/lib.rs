@@ -12,9 +12,14 @@
 //! Start reading at [`Consensus`], then `core`, `proposals` and `peer`.
 
 mod birth;
+mod campaign;
 mod core;
+mod detection;
+mod election;
 mod error;
 mod forwarding;
+mod handover;
+mod heartbeats;
 mod log_store;
 mod observation;
 mod peer;
@@ -22,6 +27,7 @@ mod proposals;
 mod read_index;
 mod replicated_clock;
 mod retention;
+mod running;
 mod runtime;
 mod state_machine;
 mod status;
@@ -39,17 +45,27 @@ use tracing::warn;
 
 pub use birth::{Birth, BootstrapPeer};
 pub use core::Options;
+pub use detection::Detection;
+pub use election::{Election, ElectionCause, ElectionPhases};
 pub use error::{NotTaken, ProposeError, ReadIndexError, StartError};
-pub use observation::LeaderChange;
+pub use handover::{HandOver, HandOverError};
+pub use mainstay_failure_detector::{
+    Adaptation, IgnoredCounts, Level, OwnHealth, OwnReading, Reading, Reason,
+};
 pub use status::{
     AppliedPosition, Counters, MemberRecord, MemberStatus, ReadOnlyReason, Role, Standing, Status,
 };
 
 use crate::{
-    core::{Core, Running},
+    core::Core,
     observation::Leadership,
-    peer::server,
+    peer::{
+        channel::CallError,
+        message::{Answer, Call},
+        server,
+    },
     proposals::Unapplied,
+    running::Running,
 };
 
 /// The pause before a proposal without a leader is tried again, unless the leader changes sooner.
@@ -58,6 +74,9 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// How long the outcome of a proposal that was sent just before its deadline is waited for after it:
 /// "certainly not" is worth a moment more than "unknown".
 const LAST_MOMENT: Duration = Duration::from_millis(100);
+
+/// How long a leader that shuts down waits for its successor.
+const LAST_HAND_OVER: Duration = Duration::from_millis(500);
 
 /// Room that the envelope's header and attribution take beside the largest command.
 const PROPOSAL_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 4096;
@@ -339,6 +358,11 @@ impl Consensus {
         };
         if let Some(running) = self.core.running() {
             (counters.batches, counters.batched_entries) = running.batch_counters.totals();
+            counters.elections_by_cause = running.elections.counts();
+            counters.campaigns = running.campaigns.load(Relaxed);
+            counters.hand_overs_refused = running.hand_overs.refused();
+            counters.heartbeats_sent = running.detector.sent();
+            counters.heartbeats_ignored = running.detector.ignored();
             for link in running.links.all() {
                 counters.peer_round_trips.insert(link.node_id, link.pulse().round_trip);
                 let failures = link.control.failures() + link.forward.failures();
@@ -346,6 +370,52 @@ impl Consensus {
             }
         }
         counters
+    }
+
+    /// What this node makes of the others and of itself; `None` before it is in a cluster.
+    #[must_use]
+    pub fn detection(&self) -> Option<Detection> {
+        let running = self.core.running()?;
+        Some(running.detector.tell(detection::stall_budget(&running.storage)))
+    }
+
+    /// The newest elections that this node knows of, at most `limit`, newest first; those before
+    /// its last start included.
+    #[must_use]
+    pub fn elections(&self, limit: usize) -> Vec<Election> {
+        self.core.running().map(|running| running.elections.newest(limit)).unwrap_or_default()
+    }
+
+    /// Has leadership handed to `to`, or to the fittest voter; a follower passes it on.
+    ///
+    /// # Errors
+    /// [`HandOverError`]: it was refused and the leader carries on, or the outcome is unknown.
+    pub async fn hand_over(
+        &self,
+        to: Option<u64>,
+        deadline: Instant,
+    ) -> Result<HandOver, HandOverError> {
+        let running = self.core.running().ok_or(HandOverError::NotReady)?;
+        if *self.core.stopping.borrow() {
+            return Err(HandOverError::ShuttingDown);
+        }
+        let leadership = *self.core.leadership.borrow();
+        if leadership.leads {
+            return running.hand_overs.run(to, ElectionCause::Operator, deadline).await;
+        }
+        let leader = leadership.leader.ok_or(HandOverError::NoLeader)?;
+        if to == Some(leader) {
+            return Err(HandOverError::AlreadyLeads { id: leader });
+        }
+        let link = running.links.find(leader).ok_or(HandOverError::NoLeader)?;
+        let left = deadline.since(Instant::now());
+        match link.forward.call(&Call::HandOver(to), left).await {
+            Ok(Answer::HandedOver(outcome)) => outcome,
+            Ok(_) | Err(CallError::NotSent(_) | CallError::Refused(_)) => {
+                Err(HandOverError::NoLeader)
+            }
+            Err(CallError::Lost | CallError::Timeout) => Err(HandOverError::OutcomeUnknown),
+        }
     }
 
     /// The storage, once the node is in a cluster: for metrics of syncs and space.
@@ -369,11 +439,18 @@ impl Consensus {
         self.core.storage_failure.subscribe()
     }
 
-    /// Refuses new proposals, ends consensus and closes the storage. Whoever waits for an outcome
-    /// by then is told that it is unknown.
+    /// Refuses new proposals, hands over if this node leads, ends consensus and closes the
+    /// storage. Whoever waits for an outcome by then is told that it is unknown.
     pub async fn shutdown(&self) {
         self.core.stopping.send_replace(true);
         if let Some(running) = self.core.running() {
+            let leadership = *self.core.leadership.borrow();
+            if leadership.leads && !leadership.alone {
+                let deadline = Instant::now() + LAST_HAND_OVER;
+                // Without a taker the others elect one by themselves, a little later.
+                let _outcome =
+                    running.hand_overs.run(None, ElectionCause::Shutdown, deadline).await;
+            }
             if let Err(error) = running.raft.shutdown().await {
                 warn!(%error, "consensus did not end in order");
             }

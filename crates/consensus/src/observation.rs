@@ -5,24 +5,16 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
-use mainstay_world::{self as world, History};
 use openraft::{ServerState, async_runtime::WatchReceiver as _};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::info;
 
 use crate::{
+    detection::Detector,
     peer::link::Links,
     status::Role,
     type_config::{RaftHandle, StoredMembership},
 };
-
-/// Kind of the history records about changes of leader.
-pub(crate) const LEADER_CHANGES: &str = "leader-changes";
-
-/// Changes of leader kept in the history.
-const LEADER_CHANGES_KEPT: usize = 1_000;
 
 /// Who leads, as this node sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,17 +45,6 @@ impl Leadership {
     };
 }
 
-/// A change of leader, as it is kept in the history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaderChange {
-    /// The wall clock in milliseconds since 1970.
-    pub wall_ms: u64,
-    /// The term.
-    pub term: u64,
-    /// The new leader; `None` when there is none now.
-    pub leader: Option<u64>,
-}
-
 /// Counts batches.
 #[derive(Debug, Default)]
 pub(crate) struct BatchCounters {
@@ -84,29 +65,42 @@ impl BatchCounters {
 }
 
 /// Follows openraft's metrics for as long as it runs.
+///
+/// openraft takes over a new leader only once it has written that down. A node whose disk hangs
+/// would name the old one, or itself, all the while; so what a peer says of itself counts as soon
+/// as it is of a later term. Nothing safe hangs on it: whoever is asked wrongly says so.
 pub(crate) async fn follow(
     raft: RaftHandle,
     node_id: u64,
     leadership: watch::Sender<Leadership>,
     membership: watch::Sender<Arc<StoredMembership>>,
     links: Arc<Links>,
-    history: Arc<dyn History>,
+    detector: Detector,
 ) {
     let mut metrics = raft.server_metrics();
+    let mut claims = detector.claims();
     loop {
+        let claim = *claims.borrow_and_update();
         let (next, members) = {
             let metrics = metrics.borrow_watched();
             let members = Arc::clone(&metrics.membership_config);
             let before = *leadership.borrow();
-            let role = role(metrics.state, &members, node_id);
-            let changed = metrics.current_leader != before.leader;
+            let (mut term, mut leader) = (metrics.vote.leader_id.term, metrics.current_leader);
+            let mut role = role(metrics.state, &members, node_id);
+            if claim.term > term && members.get_node(&claim.leader).is_some() {
+                (term, leader) = (claim.term, Some(claim.leader));
+                if matches!(role, Role::Leader | Role::Candidate) {
+                    role = Role::Follower;
+                }
+            }
+            let changed = leader != before.leader;
             let next = Leadership {
-                term: metrics.vote.leader_id.term,
-                leader: metrics.current_leader,
+                term,
+                leader,
                 leads: role == Role::Leader,
                 alone: members.voter_ids().all(|id| id == node_id),
                 role,
-                changes: before.changes + u64::from(changed && metrics.current_leader.is_some()),
+                changes: before.changes + u64::from(changed && leader.is_some()),
             };
             (next, members)
         };
@@ -115,29 +109,28 @@ pub(crate) async fn follow(
                 links.to(*id, record);
             }
             links.retain(|id| members.get_node(&id).is_some());
+            let peers = members.nodes().map(|(id, _record)| *id);
+            detector.watch_only(peers.filter(|id| *id != node_id));
             membership.send_replace(members);
         }
         let before = leadership.send_replace(next);
         if before.leader != next.leader {
-            note_change(&history, next);
+            note_change(next);
         }
-        if metrics.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { return },
+            // The detector lives as long as this task.
+            _changed = claims.changed() => {}
         }
     }
 }
 
-fn note_change(history: &Arc<dyn History>, now: Leadership) {
+fn note_change(now: Leadership) {
     match now.leader {
         Some(leader) => {
             info!(term = now.term, leader = %format_args!("{leader:016x}"), "there is a leader");
         }
         None => info!(term = now.term, "there is no leader now"),
-    }
-    let change =
-        LeaderChange { wall_ms: world::wall_clock_ms(), term: now.term, leader: now.leader };
-    if let Ok(bytes) = mainstay_codec::encode(&change) {
-        history.append(LEADER_CHANGES, Bytes::from(bytes), LEADER_CHANGES_KEPT);
     }
 }
 

@@ -92,6 +92,7 @@ struct Waiting {
 pub(crate) struct Proposals {
     queue: mpsc::Sender<Waiting>,
     bytes: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     space: watch::Receiver<SpaceState>,
 }
 
@@ -112,6 +113,14 @@ impl Proposals {
             .map_err(|_full| overloaded())?;
         Ok(Submitted { outcome, ticket })
     }
+
+    /// Returns when no batch is on its way; none leaves until the permit is dropped. What is
+    /// proposed meanwhile waits.
+    pub(crate) async fn hold(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(BATCHES_MAX).expect("a handful");
+        let held = Arc::clone(&self.places).acquire_many_owned(all).await;
+        held.expect("the semaphore is never closed")
+    }
 }
 
 /// What the task works with.
@@ -130,16 +139,18 @@ impl BatchingTask {
     /// Starts the task; it ends with the last handle.
     pub(crate) fn start(self, storage: &Storage) -> Proposals {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
+        let places = Arc::new(Semaphore::new(BATCHES_MAX));
         let state = Batching {
             task: self,
             waiting,
-            places: Arc::new(Semaphore::new(BATCHES_MAX)),
+            places: Arc::clone(&places),
             clock: None,
             wall_ms: 0,
             tick_under_way: None,
         };
         world::spawn(state.run());
-        Proposals { queue, bytes: Arc::new(Semaphore::new(BYTES_KIB_MAX)), space: storage.space() }
+        let bytes = Arc::new(Semaphore::new(BYTES_KIB_MAX));
+        Proposals { queue, bytes, places, space: storage.space() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use mainstay_failure_detector::IgnoredCounts;
 use serde::{Deserialize, Serialize};
 
 /// A member as the cluster records it; stored in the log and in snapshots.
@@ -165,4 +166,14 @@ pub struct Counters {
     pub peer_round_trips: BTreeMap<u64, Duration>,
     /// Calls to a peer that failed, by peer.
     pub peer_failures: BTreeMap<u64, u64>,
+    /// Elections that this node saw since it started, by the word of their cause.
+    pub elections_by_cause: BTreeMap<&'static str, u64>,
+    /// How often this node asked for a pre-vote.
+    pub campaigns: u64,
+    /// Hand-overs that this node refused as the leader.
+    pub hand_overs_refused: u64,
+    /// Heartbeats that this node sent, to all peers together.
+    pub heartbeats_sent: u64,
+    /// Heartbeats that were counted and not used, by peer.
+    pub heartbeats_ignored: BTreeMap<u64, IgnoredCounts>,
 }

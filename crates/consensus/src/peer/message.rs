@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     birth::{BirthNotice, BirthState},
+    detection::Beat,
+    election::ElectionCause,
+    handover::{HandOver, HandOverError},
     log_store::{entry_of, stored_entry},
     type_config::{LogId, TypeConfig, Vote, log_id, position},
 };
@@ -53,10 +56,12 @@ pub(crate) enum Call {
     Vote(VoteRequest<TypeConfig>),
     /// A node asks whether it would get a vote.
     PreVote(VoteRequest<TypeConfig>),
-    /// The leader hands over.
-    TransferLeader(TransferLeaderRequest<TypeConfig>),
-    /// Are you there, and how are you?
-    Ping,
+    /// The leader hands over, and says why.
+    TransferLeader(TransferLeaderRequest<TypeConfig>, ElectionCause),
+    /// I am here, and this is how I am; how are you?
+    Heartbeat(Beat),
+    /// An operator wants another leader: this member, or whichever is fittest.
+    HandOver(Option<u64>),
     /// Are you in a cluster?
     BirthQuery,
     /// You are a founding member of this cluster.
@@ -76,8 +81,10 @@ pub(crate) enum Answer {
     Vote(VoteResponse<TypeConfig>),
     /// To [`Call::TransferLeader`].
     TransferLeader(TransferLeaderResponse<TypeConfig>),
-    /// To [`Call::Ping`].
+    /// To [`Call::Heartbeat`].
     Pong(Pong),
+    /// To [`Call::HandOver`].
+    HandedOver(Result<HandOver, HandOverError>),
     /// To [`Call::BirthQuery`] and [`Call::BirthNotice`].
     Birth(BirthState),
     /// To [`Call::Forward`], one for each proposal, in order.

@@ -4,7 +4,11 @@
 //! errors says what a failure of ours proves.
 #![expect(clippy::result_large_err, reason = "the error type is openraft's")]
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt};
 use mainstay_world::Buggify;
@@ -20,6 +24,7 @@ use openraft::{
 };
 
 use crate::{
+    handover::TransferCause,
     peer::{
         channel::CallError,
         handshake::ConnectionKind,
@@ -39,6 +44,8 @@ pub(crate) struct PeerNetworkFactory {
     pub(crate) buggify: Buggify,
     /// The longest wait for the answer to one append; after it the stream is dropped.
     pub(crate) answer_deadline: Duration,
+    /// Why leadership is being handed over, if it is.
+    pub(crate) cause: TransferCause,
 }
 
 impl RaftNetworkFactory<TypeConfig> for PeerNetworkFactory {
@@ -60,6 +67,7 @@ impl PeerNetworkFactory {
             buggify: self.buggify.clone(),
             dial_deadline: self.links.dial_deadline(),
             answer_deadline: self.answer_deadline,
+            cause: Arc::clone(&self.cause),
             purpose,
             connection: None,
         }
@@ -81,6 +89,7 @@ pub(crate) struct PeerNetwork {
     buggify: Buggify,
     dial_deadline: Duration,
     answer_deadline: Duration,
+    cause: TransferCause,
     purpose: Use,
     connection: Option<LogConnection>,
 }
@@ -192,7 +201,8 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
-        match self.call(Call::TransferLeader(request), &option).await? {
+        let cause = *self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.call(Call::TransferLeader(request, cause), &option).await? {
             Answer::TransferLeader(response) => Ok(response),
             _ => Err(out_of_turn()),
         }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, warn};
 
 use crate::{
-    core::{Core, Running},
+    core::Core,
     peer::{
         channel::chain,
         frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, split},
@@ -25,6 +25,7 @@ use crate::{
         },
         snapshot_stream::{self, SnapshotAnswer},
     },
+    running::Running,
     state_machine::SnapshotData,
     type_config::TypeConfig,
 };
@@ -92,9 +93,9 @@ async fn serve(core: &Arc<Core>, stream: Stream, from: SocketAddr) -> Result<(),
     warn_of_other_timings(core, &theirs);
     match theirs.kind {
         ConnectionKind::Control | ConnectionKind::Forward => {
-            serve_calls(core, reader, writer).await?;
+            serve_calls(core, theirs.node_id, reader, writer).await?;
         }
-        ConnectionKind::Log => serve_log(core, reader, writer).await?,
+        ConnectionKind::Log => serve_log(core, theirs.node_id, reader, writer).await?,
         ConnectionKind::Snapshot => serve_snapshot(core, reader, writer).await?,
     }
     Ok(())
@@ -113,6 +114,7 @@ fn warn_of_other_timings(core: &Core, theirs: &Hello) {
 
 async fn serve_calls(
     core: &Arc<Core>,
+    peer: u64,
     mut reader: FrameReader,
     mut writer: FrameWriter,
 ) -> Result<(), FrameError> {
@@ -144,7 +146,7 @@ async fn serve_calls(
                     .expect("the semaphore is never closed");
                 let (core, answers) = (Arc::clone(core), answers.clone());
                 world::spawn(async move {
-                    let answer = answer(&core, call).await;
+                    let answer = answer(&core, peer, call).await;
                     // The connection may be gone by now; then nobody waits.
                     let _ = answers.send((number, answer)).await;
                     drop(place);
@@ -179,7 +181,7 @@ fn push_answer(writer: &mut FrameWriter, answer: (u64, Answer)) -> Result<(), Fr
 }
 
 /// Works on one call.
-async fn answer(core: &Arc<Core>, call: Call) -> Answer {
+async fn answer(core: &Arc<Core>, peer: u64, call: Call) -> Answer {
     if core.is_storage_failed() {
         return Answer::Refused("this node's storage failed".to_owned());
     }
@@ -191,15 +193,21 @@ async fn answer(core: &Arc<Core>, call: Call) -> Answer {
     let Some(running) = core.running() else {
         return Answer::Refused("this node is not in a cluster yet".to_owned());
     };
-    answer_running(&running, call).await
+    answer_running(&running, peer, call).await
 }
 
-async fn answer_running(running: &Arc<Running>, call: Call) -> Answer {
+async fn answer_running(running: &Arc<Running>, peer: u64, call: Call) -> Answer {
     match call {
-        Call::Append(request) => match running.raft.append_entries(request).await {
-            Ok(response) => Answer::Append(response),
-            Err(error) => Answer::Refused(chain(&error)),
-        },
+        Call::Append(request) => {
+            let from = request.vote;
+            match running.raft.append_entries(request).await {
+                Ok(response) => {
+                    running.note_append(peer, &from);
+                    Answer::Append(response)
+                }
+                Err(error) => Answer::Refused(chain(&error)),
+            }
+        }
         Call::Vote(request) => {
             if !running.is_member(request.vote.leader_id.voted_for) {
                 return Answer::Refused("the candidate is not a member".to_owned());
@@ -218,11 +226,18 @@ async fn answer_running(running: &Arc<Running>, call: Call) -> Answer {
                 Err(error) => Answer::Refused(chain(&error)),
             }
         }
-        Call::TransferLeader(request) => match running.raft.handle_transfer_leader(request).await {
-            Ok(response) => Answer::TransferLeader(response),
-            Err(error) => Answer::Refused(chain(&error)),
-        },
-        Call::Ping => Answer::Pong(running.pong()),
+        Call::TransferLeader(request, cause) => {
+            running.elections.announce(request.from_leader().leader_id.term, cause);
+            match running.raft.handle_transfer_leader(request).await {
+                Ok(response) => Answer::TransferLeader(response),
+                Err(error) => Answer::Refused(chain(&error)),
+            }
+        }
+        Call::Heartbeat(beat) => {
+            running.hear(peer, beat);
+            Answer::Pong(running.pong())
+        }
+        Call::HandOver(to) => Answer::HandedOver(running.hand_over_here(to).await),
         Call::Forward(proposals) => Answer::Forwarded(running.take_forwarded(proposals).await),
         Call::ReadIndex => Answer::ReadIndex(running.leader_reads.index().await),
         Call::BirthQuery | Call::BirthNotice(_) => {
@@ -233,6 +248,7 @@ async fn answer_running(running: &Arc<Running>, call: Call) -> Answer {
 
 async fn serve_log(
     core: &Arc<Core>,
+    peer: u64,
     mut reader: FrameReader,
     mut writer: FrameWriter,
 ) -> Result<(), FrameError> {
@@ -260,6 +276,7 @@ async fn serve_log(
                     return Err(malformed());
                 }
                 let request = take_append(frame.body).map_err(FrameError::from)?;
+                running.note_append(peer, &request.vote);
                 // There is room: only this task sends.
                 if requests.try_send(request).is_err() {
                     return Ok(());

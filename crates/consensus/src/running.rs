@@ -1,0 +1,287 @@
+//! What a node has once it is in a cluster: openraft and all the tasks around it.
+//!
+//! Here everything is started and wired, once; what the parts do stands in their own files.
+
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use mainstay_kv::{Settings, outcome::Applied};
+use mainstay_storage::Storage;
+use mainstay_world::{self as world, Instant};
+use openraft::{Config, Raft, SnapshotPolicy, async_runtime::WatchReceiver as _};
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    campaign::CampaignTask,
+    core::Core,
+    detection::{Beat, Detector},
+    election::{ElectionCause, Elections},
+    error::StartError,
+    forwarding::{Forwarding, refusal},
+    handover::{HandOver, HandOverError, HandOvers, TransferCause},
+    heartbeats::Heartbeats,
+    log_store::LogStore,
+    observation::{self, BatchCounters, Leadership},
+    peer::{
+        handshake::Introduction,
+        link::Links,
+        message::{ForwardRefusal, Pong},
+        network::PeerNetworkFactory,
+    },
+    proposals::{BatchingTask, Proposals, Unapplied},
+    read_index::{LeaderReads, ReadTask, Reads},
+    retention::Retention,
+    state_machine::{SharedStore, StateMachine},
+    type_config::{RaftHandle, StoredMembership, Vote},
+};
+
+/// The longest a dial to a member may take.
+const DIAL_DEADLINE: Duration = Duration::from_millis(250);
+
+/// How long a hand-over that another node asked for may take.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the tasks that watch over leadership share.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) node_id: u64,
+    pub(crate) raft: RaftHandle,
+    pub(crate) storage: Storage,
+    pub(crate) store: SharedStore,
+    pub(crate) links: Arc<Links>,
+    pub(crate) detector: Detector,
+    pub(crate) elections: Elections,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) membership: watch::Receiver<Arc<StoredMembership>>,
+}
+
+/// What a node in a cluster has.
+pub(crate) struct Running {
+    pub(crate) raft: RaftHandle,
+    pub(crate) storage: Storage,
+    pub(crate) links: Arc<Links>,
+    pub(crate) proposals: Proposals,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) leader_reads: LeaderReads,
+    pub(crate) reads: Reads,
+    pub(crate) retention: Arc<Retention>,
+    pub(crate) batch_counters: Arc<BatchCounters>,
+    pub(crate) snapshot_place: Semaphore,
+    pub(crate) detector: Detector,
+    pub(crate) elections: Elections,
+    pub(crate) hand_overs: HandOvers,
+    pub(crate) campaigns: Arc<AtomicU64>,
+    leadership: watch::Receiver<Leadership>,
+    membership: watch::Receiver<Arc<StoredMembership>>,
+}
+
+impl Running {
+    /// Starts openraft on `storage`, and every task.
+    pub(crate) async fn start(
+        core: &Core,
+        storage: Storage,
+        introduction: Arc<Introduction>,
+    ) -> Result<Arc<Self>, StartError> {
+        let settings = &core.options().settings;
+        let lease = Duration::from_millis(settings.election_timeout_ms_max);
+        let epoch = introduction.epoch;
+        let cause: TransferCause = Arc::new(Mutex::new(ElectionCause::Operator));
+        let parts = start_openraft(core, storage, introduction, Arc::clone(&cause)).await?;
+        let Parts { raft, storage, store, links, leadership, .. } = parts.clone();
+        let buggify = &core.world().buggify;
+        let batch_counters = Arc::new(BatchCounters::default());
+        let proposals = BatchingTask {
+            raft: raft.clone(),
+            store: store.clone(),
+            leadership: leadership.clone(),
+            epoch,
+            lease,
+            first_settings: settings.clone(),
+            counters: Arc::clone(&batch_counters),
+            buggify: buggify.clone(),
+        }
+        .start(&storage);
+        let leader_reads = LeaderReads::start(raft.clone(), store.clone(), buggify.clone());
+        let reads = Reads::start(ReadTask {
+            leader_reads: leader_reads.clone(),
+            links: Arc::clone(&links),
+            store: store.clone(),
+            leadership: leadership.clone(),
+        });
+        let log_bytes_min = core.options().storage.log_bytes_min;
+        let retention = Retention::new(raft, storage, store, log_bytes_min);
+        world::spawn(Arc::clone(&retention).run());
+        let hand_overs = HandOvers::new(parts.clone(), proposals.clone(), cause);
+        let campaigns = Arc::new(AtomicU64::new(0));
+        let task = CampaignTask {
+            parts: parts.clone(),
+            hand_overs: hand_overs.clone(),
+            lease,
+            candidacy: Duration::from_millis(settings.election_timeout_ms_min),
+            campaigns: Arc::clone(&campaigns),
+        };
+        world::spawn(task.run());
+        let period = Duration::from_millis(settings.heartbeat_ms);
+        world::spawn(Heartbeats { parts: parts.clone(), period }.run());
+        let forwarding = Forwarding::start(links, leadership);
+        let Parts { raft, storage, links, detector, elections, leadership, membership, .. } = parts;
+        Ok(Arc::new(Self {
+            raft,
+            storage,
+            links,
+            proposals,
+            forwarding,
+            leader_reads,
+            reads,
+            retention,
+            batch_counters,
+            snapshot_place: Semaphore::new(1),
+            detector,
+            elections,
+            hand_overs,
+            campaigns,
+            leadership,
+            membership,
+        }))
+    }
+
+    /// Whether the id belongs to a member, as far as this node knows; while it knows of none, any
+    /// node of its cluster may be one.
+    pub(crate) fn is_member(&self, node_id: u64) -> bool {
+        let membership = self.membership.borrow();
+        membership.get_node(&node_id).is_some() || membership.nodes().next().is_none()
+    }
+
+    /// Takes in a beat of a peer.
+    pub(crate) fn hear(&self, peer: u64, beat: Beat) {
+        self.detector.hear(peer, &beat);
+        if let Some(election) = beat.election {
+            self.elections.told(election);
+        }
+    }
+
+    /// Notes an append that a peer sent under `vote`.
+    pub(crate) fn note_append(&self, peer: u64, vote: &Vote) {
+        if vote.leader_id.term >= self.leadership.borrow().term {
+            self.detector.append_arrived(peer);
+        }
+    }
+
+    /// Hands over from this node, as an operator wishes.
+    pub(crate) async fn hand_over_here(&self, to: Option<u64>) -> Result<HandOver, HandOverError> {
+        let deadline = Instant::now() + HAND_OVER_DEADLINE;
+        self.hand_overs.run(to, ElectionCause::Operator, deadline).await
+    }
+
+    /// How this node is.
+    pub(crate) fn pong(&self) -> Pong {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let leadership = *self.leadership.borrow();
+        let now = Instant::now();
+        let milliseconds = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Pong {
+            term: leadership.term,
+            leads: leadership.leads,
+            committed_index: metrics.cluster_committed.as_ref().map_or(0, |last| last.index),
+            quorum_age_ms: if leadership.alone {
+                Some(0)
+            } else {
+                metrics.last_quorum_acked.map(|acked| milliseconds(now.since(acked.0)))
+            },
+            oldest_sync_ms: self.storage.progress().oldest_unfinished.map(milliseconds),
+        }
+    }
+
+    /// Proposes what a follower passed on; the outcomes, in order.
+    pub(crate) async fn take_forwarded(
+        &self,
+        bodies: Vec<Bytes>,
+    ) -> Vec<Result<Applied, ForwardRefusal>> {
+        let leads = self.leadership.borrow().leads;
+        let submitted: Vec<_> = bodies
+            .into_iter()
+            .map(|body| if leads { self.proposals.submit(body) } else { Err(Unapplied::NotLeader) })
+            .collect();
+        let mut outcomes = Vec::with_capacity(submitted.len());
+        for outcome in submitted {
+            let outcome = match outcome {
+                Ok(submitted) => submitted.outcome.await.unwrap_or(Err(Unapplied::Unknown)),
+                Err(unapplied) => Err(unapplied),
+            };
+            outcomes.push(outcome.map_err(refusal));
+        }
+        outcomes
+    }
+}
+
+/// Starts openraft, and the task that follows what it says.
+async fn start_openraft(
+    core: &Core,
+    storage: Storage,
+    introduction: Arc<Introduction>,
+    cause: TransferCause,
+) -> Result<Parts, StartError> {
+    let world = core.world();
+    let settings = &core.options().settings;
+    let lease = Duration::from_millis(settings.election_timeout_ms_max);
+    let node_id = introduction.node_id;
+    let dial_deadline = DIAL_DEADLINE.min(lease);
+    let links = Arc::new(Links::new(Arc::clone(&world.net), introduction, dial_deadline));
+    let network = PeerNetworkFactory {
+        links: Arc::clone(&links),
+        buggify: world.buggify.clone(),
+        answer_deadline: (2 * lease).max(Duration::from_millis(500)),
+        cause,
+    };
+    let store = core.store.clone();
+    let machine = StateMachine::new(store.clone(), storage.clone(), world.buggify.clone());
+    let config = Arc::new(raft_config(settings)?);
+    let log_store = LogStore::new(storage.clone(), world.buggify.clone());
+    let raft: RaftHandle = Raft::new(node_id, config, network, log_store, machine)
+        .await
+        .map_err(|error| StartError::Consensus(Box::new(error)))?;
+    let detector = Detector::new();
+    world::spawn(observation::follow(
+        raft.clone(),
+        node_id,
+        core.leadership.clone(),
+        core.membership.clone(),
+        Arc::clone(&links),
+        detector.clone(),
+    ));
+    Ok(Parts {
+        node_id,
+        raft,
+        storage,
+        store,
+        links,
+        detector,
+        elections: Elections::new(Arc::clone(&world.history)),
+        leadership: core.leadership.subscribe(),
+        membership: core.membership.subscribe(),
+    })
+}
+
+fn raft_config(settings: &Settings) -> Result<Config, StartError> {
+    let config = Config {
+        cluster_name: "mainstay".to_owned(),
+        heartbeat_interval: settings.heartbeat_ms,
+        election_timeout_min: settings.election_timeout_ms_min,
+        election_timeout_max: settings.election_timeout_ms_max,
+        // What follows would count entries; `retention` goes by bytes.
+        snapshot_policy: SnapshotPolicy::Never,
+        replication_lag_threshold: u64::MAX,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        max_payload_entries: 1024,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        allow_log_reversion: Some(false),
+        backoff: "25ms 50ms 100ms ...500ms".to_owned(),
+        ..Config::default()
+    };
+    config.validate().map_err(|error| StartError::Timings(Box::new(error)))
+}
