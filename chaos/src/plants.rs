@@ -3,6 +3,8 @@
 //! Each name stands at one or more places of the node's code, where `Buggify::is_planted` asks for
 //! it; in production the answer is always no.
 
+use crate::checkers::{Rule, Violation};
+
 /// A bug that can be planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plant {
@@ -12,6 +14,16 @@ pub struct Plant {
     pub summary: &'static str,
     /// The scenario that shows it best.
     pub scenario: &'static str,
+    /// The rules that it breaks; to break others instead is no proof that it was seen.
+    pub rules: &'static [Rule],
+}
+
+impl Plant {
+    /// Whether these violations show the bug, and not just anything.
+    #[must_use]
+    pub fn is_seen_in(&self, violations: &[Violation]) -> bool {
+        violations.iter().any(|violation| self.rules.contains(&violation.rule))
+    }
 }
 
 /// All of them.
@@ -20,51 +32,61 @@ pub const PLANTS: &[Plant] = &[
         name: "ack-before-sync",
         summary: "the log says that entries are durable before they are",
         scenario: "power-loss-of-all",
+        rules: &[Rule::PromiseKept, Rule::DurableOnMajority],
     },
     Plant {
         name: "skip-dir-sync",
         summary: "files are created and renamed without a sync of the folder",
         scenario: "power-loss-of-all",
+        rules: &[Rule::PromiseKept, Rule::LostWrite],
     },
     Plant {
         name: "count-vote-twice",
         summary: "a candidate's own vote counts once for each peer it asked",
         scenario: "isolate-the-leader",
+        rules: &[Rule::OneLeaderPerTerm],
     },
     Plant {
         name: "read-without-index",
         summary: "a leader answers reads without asking whether it still leads",
         scenario: "isolate-the-leader",
+        rules: &[Rule::Linearizable, Rule::Revisions],
     },
     Plant {
         name: "lease-on-local-clock",
         summary: "a new leader goes on with its own wall clock, not the replicated one",
         scenario: "skewed-clocks",
+        rules: &[Rule::LeaseTooShort, Rule::TwoHolders],
     },
     Plant {
         name: "forget-vote",
         summary: "a vote is promised and never written",
         scenario: "restart-storm",
+        rules: &[Rule::PromiseKept, Rule::OneVotePerTerm],
     },
     Plant {
         name: "apply-out-of-order",
         summary: "two entries of a batch change places before they are applied",
         scenario: "steady",
+        rules: &[Rule::ApplyOrder],
     },
     Plant {
         name: "drop-watch-event",
         summary: "a watch is not told of every change",
         scenario: "steady",
+        rules: &[Rule::WatchComplete],
     },
     Plant {
         name: "trust-recovered-tail",
         summary: "a start takes the end of the log for durable because it can be read",
         scenario: "failed-sync-then-power-loss",
+        rules: &[Rule::PromiseKept, Rule::LostWrite],
     },
     Plant {
         name: "reuse-wiped-id",
         summary: "a node whose folder was lost takes part under its old id",
         scenario: "lost-disk",
+        rules: &[Rule::IdentityReused],
     },
 ];
 

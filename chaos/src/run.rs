@@ -30,6 +30,9 @@ const LIVENESS_MS: u64 = 20_000;
 /// The longest time in which clients finish what they are at, in milliseconds.
 const DRAIN_MS: u64 = 20_000;
 
+/// The count of the coverage that says how long a run was, in milliseconds of simulated time.
+pub const SIMULATED_MS: &str = "simulated-ms";
+
 /// Which run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -160,6 +163,7 @@ pub fn run(plan: Plan) -> RunReport {
     let mut violations = record.violations;
     violations.append(&mut judgement.violations);
     violations.sort();
+    judgement.coverage.add(SIMULATED_MS, simulated_ms);
     for (name, count) in counters {
         judgement.coverage.add(name, count);
     }

@@ -270,11 +270,16 @@ impl Cluster {
             Ok(Ok(_all_clients_done)) => {}
             Ok(Err(error)) => self.broken = Some(error.to_string()),
             Err(panic) => {
-                let text = crate::panics::take()
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "a node panicked".to_owned());
-                self.broken = Some(text);
+                let text = panic.downcast_ref::<String>().cloned();
+                self.broken = Some(text.unwrap_or_else(|| "a node panicked".to_owned()));
             }
+        }
+        if let Some(text) = self.seats.iter().find_map(Seat::panicked) {
+            self.broken = Some(text);
+        }
+        if self.broken.is_some() {
+            // The hook knows the place too.
+            self.broken = crate::panics::take().or(self.broken.take());
         }
         self.look();
         self.broken.is_none()

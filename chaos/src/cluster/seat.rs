@@ -196,6 +196,11 @@ impl Seat {
         }
     }
 
+    /// What the process said when it panicked, if it did.
+    pub(crate) fn panicked(&self) -> Option<String> {
+        self.process().clock.as_ref()?.panicked()
+    }
+
     pub(crate) fn pause(&self) {
         if let Some(clock) = &self.process().clock {
             clock.pause();

@@ -12,6 +12,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
@@ -19,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mainstay_chaos::{
     panics,
     report::{Provenance, Report},
-    run::{Plan, RunJson, run as carry_out},
+    run::{Plan, RunJson, SIMULATED_MS, run as carry_out},
 };
 use serde::Serialize;
 
@@ -33,11 +34,13 @@ struct RunsJson {
     runs: Vec<RunJson>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long it took is told to a person")]
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     if arguments.report.is_some() && arguments.jobs > 1 {
         bail!("a report needs the whole of each run: use --report without --jobs");
     }
     let plans = plans(arguments);
+    let started = Instant::now();
     let progress = progress_bar(plans.len());
     let runs = if arguments.jobs > 1 {
         in_processes(&plans, arguments.jobs, &progress)?
@@ -51,7 +54,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     };
     progress.finish_and_clear();
     let failed = runs.iter().filter(|run| !run.violations.is_empty()).count();
-    summarise(&runs, failed);
+    summarise(&runs, failed, started.elapsed());
     if let Some(path) = &arguments.json {
         let runs = RunsJson { commit: commit(), toolchain: env!("CHAOS_TOOLCHAIN"), runs };
         let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
@@ -183,13 +186,15 @@ fn replay_line(plan: &Plan) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "this is what was asked for")]
-fn summarise(runs: &[RunJson], failed: usize) {
+fn summarise(runs: &[RunJson], failed: usize, took: Duration) {
     let mut coverage: BTreeMap<&str, u64> = BTreeMap::new();
     for (name, count) in runs.iter().flat_map(|run| &run.coverage) {
         *coverage.entry(name).or_insert(0) += count;
     }
+    let simulated_ms = coverage.remove(SIMULATED_MS).unwrap_or(0);
     let seen: Vec<_> = coverage.iter().map(|(name, count)| format!("{name} {count}")).collect();
     println!("{} runs, {failed} with violations; {}", runs.len(), seen.join(", "));
+    println!("{} s of simulated time in {:.1} s", simulated_ms / 1_000, took.as_secs_f64());
 }
 
 fn progress_bar(runs: usize) -> ProgressBar {

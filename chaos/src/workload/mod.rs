@@ -113,7 +113,8 @@ pub(crate) async fn run(
 ) -> turmoil::Result {
     let clock = Arc::new(NodeClock::simulated(EPOCH_MS, 1.0));
     let net = Arc::new(SimulatedNet::new(CLIENTS_IN_TRACE, trace));
-    let scope = Scope::simulated(Dice::derive(seed, "clients", 0).next_u64(), clock);
+    let seed_of_host = Dice::derive(seed, "clients", 0).next_u64();
+    let scope = Scope::simulated(seed_of_host, Arc::clone(&clock));
     let life = async move {
         let caller = |client: u32| {
             let dice = Dice::derive(seed, "client", u64::from(client));
@@ -140,8 +141,21 @@ pub(crate) async fn run(
         worker::read_all(caller(client), &workload, nodes, &orders).await;
         std::future::pending::<()>().await;
     };
-    scope.run(Box::pin(life)).await;
-    Ok(())
+    tokio::select! {
+        biased;
+        text = panicked(&clock) => Err(text.into()),
+        () = scope.run(Box::pin(life)) => Ok(()),
+    }
+}
+
+/// Returns when a client panicked.
+async fn panicked(clock: &NodeClock) -> String {
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if let Some(text) = clock.panicked() {
+            return text;
+        }
+    }
 }
 
 impl Orders {

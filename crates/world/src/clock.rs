@@ -9,6 +9,7 @@
 //! used above this crate.
 
 use std::{
+    any::Any,
     future::Future,
     ops::{Add, AddAssign, Sub, SubAssign},
     sync::{
@@ -147,6 +148,7 @@ struct Gate {
     shut: AtomicBool,
     held: Mutex<Vec<Waker>>,
     polls_left: AtomicU64,
+    panic: Mutex<Option<String>>,
 }
 
 /// Local time as a straight line over true time, from a point where both are known.
@@ -182,6 +184,7 @@ impl NodeClock {
                     shut: AtomicBool::new(false),
                     held: Mutex::default(),
                     polls_left: AtomicU64::new(u64::MAX),
+                    panic: Mutex::default(),
                 },
             }),
         }
@@ -238,14 +241,31 @@ impl NodeClock {
         }
     }
 
+    /// What the first task of a simulated node that panicked said; it stands still since.
+    #[must_use]
+    pub fn panicked(&self) -> Option<String> {
+        self.skew.as_ref().and_then(|skew| skew.gate.panic().clone())
+    }
+
+    pub(crate) fn note_panic(&self, panic: &(dyn Any + Send)) {
+        let Some(skew) = &self.skew else { return };
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("a task panicked");
+        skew.gate.panic().get_or_insert_with(|| text.to_owned());
+    }
+
     /// Whether the calling task must stand still; it is woken when it may go on.
     ///
     /// # Panics
     /// If the node's tasks ran more often than [`Self::allow_polls`] lets them.
     pub(crate) fn holds(&self, context: &Context<'_>) -> bool {
         let Some(skew) = &self.skew else { return false };
-        let left = skew.gate.polls_left.fetch_sub(1, Ordering::Relaxed);
+        let left = skew.gate.polls_left.load(Ordering::Relaxed);
         assert!(left > 0, "the node spins: its tasks wake each other and no time passes");
+        skew.gate.polls_left.store(left - 1, Ordering::Relaxed);
         let shut = skew.gate.shut.load(Ordering::Relaxed);
         if shut {
             skew.gate.held().push(context.waker().clone());
@@ -280,6 +300,10 @@ impl Skew {
 impl Gate {
     fn held(&self) -> MutexGuard<'_, Vec<Waker>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn panic(&self) -> MutexGuard<'_, Option<String>> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -345,17 +369,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_node_that_spins_panics() {
+    async fn a_node_that_spins_panics_and_a_panic_is_noted() {
         let clock = Arc::new(NodeClock::simulated(0, 1.0));
-        let spin = async {
-            loop {
-                tokio::task::yield_now().await;
-            }
-        };
         clock.allow_polls(1_000);
-        let node = Scope::simulated(1, clock).run(async { crate::scope::spawn(spin).await });
-        let ended: Result<(), _> = node.await;
-        assert!(ended.expect_err("it is ended").is_panic());
+        let node = Scope::simulated(1, Arc::clone(&clock)).run(async {
+            let spin = || async {
+                loop {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let children = [crate::scope::spawn(spin()), crate::scope::spawn(spin())];
+            for child in children {
+                let _: () = child.await.expect("no child ends");
+            }
+        });
+        let node = tokio::spawn(node);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(clock.panicked().expect("a task panicked").contains("the node spins"));
+        assert!(!node.is_finished());
     }
 
     #[tokio::test(start_paused = true)]

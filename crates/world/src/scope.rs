@@ -12,6 +12,7 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -84,14 +85,19 @@ where
     }
 }
 
-/// `future`, standing still while its simulated node does.
+/// `future`, standing still while its simulated node does, and for good once it panicked: a runtime
+/// that is shut down in the middle of a poll panics again and ends the whole simulation.
 async fn gated<F: Future>(clock: Arc<NodeClock>, future: F) -> F::Output {
     let mut future = pin!(future);
-    poll_fn(
-        |context| {
+    poll_fn(|context| {
+        let poll = || {
             if clock.holds(context) { Poll::Pending } else { future.as_mut().poll(context) }
-        },
-    )
+        };
+        catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| {
+            clock.note_panic(panic.as_ref());
+            Poll::Pending
+        })
+    })
     .await
 }
 
