@@ -14,6 +14,7 @@
 mod config;
 mod http;
 mod life;
+mod member_names;
 mod metrics;
 mod process;
 

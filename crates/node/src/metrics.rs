@@ -4,6 +4,7 @@
 //! Prometheus asks. Names are etcd's where the meaning is the same, so that people's dashboards go
 //! on working, and start with `mainstay_` otherwise.
 
+mod detector;
 mod page;
 mod requests;
 mod sources;

@@ -4,14 +4,15 @@
 //! value or a secret. A client that is refused in a tight loop must not cost a disk write each
 //! time, so only so many are kept a second and the rest are counted with the next one.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use mainstay_world::{History, Instant};
 use serde::{Deserialize, Serialize};
 use tracing::info;
-
-use crate::error::DoorError;
 
 /// The kind of these records in the history.
 pub const REFUSED_KIND: &str = "refused";
@@ -63,7 +64,7 @@ impl Audit {
         operation: &'static str,
         principal: &str,
         trace_id: [u8; 16],
-        error: &DoorError,
+        error: &dyn fmt::Display,
     ) {
         let Some(skipped) = self.admit() else { return };
         info!(operation, principal, skipped, %error, "a request was refused");
@@ -103,6 +104,8 @@ mod tests {
     use std::time::Duration;
 
     use mainstay_world::MemoryHistory;
+
+    use crate::error::DoorError;
 
     fn records(history: &MemoryHistory) -> Vec<RefusedRequest> {
         let newest = history.newest(REFUSED_KIND, 100);

@@ -37,6 +37,8 @@ pub enum Access<'a> {
     Configure,
     /// Has a snapshot taken.
     Snapshot,
+    /// Has another node lead.
+    TransferLeadership,
 }
 
 /// A caller who may not.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mainstay_consensus::Consensus;
+use mainstay_consensus::{Consensus, HandOver};
 use mainstay_kv::{
     Changes, Command, Delete, DeleteOutcome, KeepAlive, KeyRange, KeyValue, LeaseView, Operation,
     Origin, Outcome, Put, PutOutcome, QueryError, RangeAnswer, RangeQuery, Refusal, Settings,
@@ -20,7 +20,7 @@ use crate::{
     audit::Audit,
     authorization::{Access, authorize},
     caller::{Caller, Consistency, Freshness, Read, Written},
-    error::{DoorError, SnapshotError},
+    error::{DoorError, SnapshotError, TransferError},
     gate::{OpenGate, WriteGate},
     keep_alive::KeepAlives,
     reads::RangeRead,
@@ -269,6 +269,30 @@ impl Door {
     pub async fn snapshot(&self, caller: &Caller) -> Result<u64, SnapshotError> {
         authorize(&caller.principal, Access::Snapshot)?;
         Ok(self.consensus().take_snapshot().await?)
+    }
+
+    /// Has another node lead: member `to`, or (`None`) the healthiest voter that is caught up.
+    /// Whoever leads in the end is in the answer: when `to` dies on the way, an ordinary election
+    /// decides.
+    ///
+    /// # Errors
+    /// [`TransferError`]; the leader carries on, unless the outcome is unknown.
+    pub async fn transfer_leadership(
+        &self,
+        caller: &Caller,
+        to: Option<u64>,
+    ) -> Result<HandOver, TransferError> {
+        let outcome = match authorize(&caller.principal, Access::TransferLeadership) {
+            Ok(()) => self.consensus().hand_over(to, caller.deadline).await.map_err(Into::into),
+            Err(denied) => Err(TransferError::from(denied)),
+        };
+        if let Err(error) = &outcome
+            && error.is_refusal()
+        {
+            let Caller { principal, trace_id, .. } = caller;
+            self.0.writes.refused("transfer_leadership", principal, *trace_id, error);
+        }
+        outcome
     }
 
     /// Reads one key at `revision`, 0 for the present; `None` if it does not exist there.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_consensus::{NotTaken, ProposeError, ReadIndexError};
+use mainstay_consensus::{HandOverError, NotTaken, ProposeError, ReadIndexError};
 use mainstay_kv::{QueryError, Refusal};
 
 use crate::{authorization::Denied, gate::GateClosed};
@@ -67,6 +67,27 @@ pub enum SnapshotError {
     /// The disk failed, or the node is not in a cluster.
     #[error("no snapshot was taken")]
     Disk(#[from] std::io::Error),
+}
+
+/// A hand-over of the leadership that did not happen, or whose outcome is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The leader refused, or nobody saw who leads now.
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
+}
+
+impl TransferError {
+    /// Whether somebody said no; a leader that is to lead has nothing to refuse.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        !matches!(
+            self,
+            Self::HandOver(HandOverError::AlreadyLeads { .. } | HandOverError::OutcomeUnknown)
+        )
+    }
 }
 
 impl DoorError {

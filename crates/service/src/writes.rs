@@ -1,6 +1,6 @@
 //! The way of every write: room, gate, proposal, gate again, answer.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use mainstay_consensus::Consensus;
 use mainstay_kv::{Command, Operation, Outcome, Proposal};
@@ -74,7 +74,7 @@ impl Writes {
         operation: &'static str,
         principal: &str,
         trace_id: [u8; 16],
-        error: &DoorError,
+        error: &dyn fmt::Display,
     ) {
         self.audit.refused(self.history.as_ref(), operation, principal, trace_id, error);
     }

@@ -3,7 +3,7 @@
 //! 64-bit numbers are strings because many JSON readers round them. Reading is strict about
 //! fields; a number is also taken when it comes as a JSON number.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Decimal {
 /// Reads a request's JSON; no bytes at all are an empty object.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| {
+    let parsed = serde_json::from_slice(body).map_err(|error| {
         // serde_json ends its message with the place; it is said once, in front.
         let text = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
@@ -80,7 +80,13 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
             "malformed_json",
             format!("the JSON is wrong at line {}, column {}: {why}", error.line(), error.column()),
         )
-    })
+    })?;
+    // serde takes a list for the fields of an object in their order; people never mean that.
+    if body.trim_ascii_start().starts_with(b"[") {
+        let detail = "the JSON is wrong at line 1, column 1: a list, expected an object";
+        return Err(Problem::bad_request("malformed_json", detail));
+    }
+    Ok(parsed)
 }
 
 /// Reads the body of a request that has nothing to say: no bytes, or an empty object.
@@ -116,6 +122,22 @@ impl Document {
     pub(crate) fn number(&mut self, name: &str, number: u64) -> &mut Self {
         let _infallible = write!(self.0, "\"{name}\":{number}");
         self
+    }
+
+    /// Appends `"name":number` in thousandths; null for what is no number.
+    pub(crate) fn float(&mut self, name: &str, number: f64) -> &mut Self {
+        let thousandths = (number * 1_000.0).round() / 1_000.0;
+        let _infallible = if thousandths.is_finite() {
+            write!(self.0, "\"{name}\":{thousandths}")
+        } else {
+            write!(self.0, "\"{name}\":null")
+        };
+        self
+    }
+
+    /// Appends a time in milliseconds, to the microsecond.
+    pub(crate) fn duration_ms(&mut self, name: &str, duration: Duration) -> &mut Self {
+        self.float(name, duration.as_secs_f64() * 1_000.0)
     }
 
     /// Appends `"name":true`.
@@ -226,6 +248,25 @@ mod tests {
     }
 
     #[test]
+    fn fractions_have_three_digits_and_what_is_no_number_is_null() {
+        for (number, written) in [
+            (8.0, "8"),
+            (8.254_6, "8.255"),
+            (0.000_4, "0"),
+            (300.0, "300"),
+            (f64::INFINITY, "null"),
+            (f64::NAN, "null"),
+        ] {
+            let mut document = Document::with_capacity(16);
+            document.float("n", number);
+            assert_eq!(document.finish(), format!("\"n\":{written}"));
+        }
+        let mut document = Document::with_capacity(16);
+        document.duration_ms("t", Duration::from_nanos(1_234_567));
+        assert_eq!(document.finish(), "\"t\":1.235");
+    }
+
+    #[test]
     fn mistakes_are_said_with_their_place() {
         for (body, wanted) in [
             ("{\n \"kye\": \"\"}", "line 2, column 6: unknown field `kye`"),
@@ -237,6 +278,8 @@ mod tests {
             ("{\"revision\": \"x\"}", "expected a whole number that is not negative"),
             ("{\"key\":", "line 1, column 7: EOF while parsing"),
             ("[] x", "line 1, column 4: trailing characters"),
+            (" []", "line 1, column 1: a list, expected an object"),
+            ("[\"YQ==\", 7]", "line 1, column 1: a list, expected an object"),
         ] {
             let problem = parse::<Wanted>(body.as_bytes()).expect_err(body);
             assert_eq!(problem.code(), "malformed_json");

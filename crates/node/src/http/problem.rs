@@ -9,11 +9,14 @@ use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
-use mainstay_consensus::NotTaken;
+use mainstay_consensus::{HandOverError, NotTaken};
 use mainstay_kv::{QueryError, Refusal};
 use mainstay_service::DoorError;
 
-use crate::http::{answer, body::Body, json::Document};
+use crate::{
+    http::{answer, body::Body, json::Document},
+    member_names::MemberNames,
+};
 
 /// Whether a request that failed changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +99,67 @@ impl Problem {
 
     pub(crate) fn shutting_down() -> Self {
         Self::unavailable("shutting_down", "this node is shutting down; ask another one")
+    }
+
+    /// The outcome of something that was begun is not known.
+    fn outcome_unknown(detail: impl Into<String>) -> Self {
+        let title = "The outcome is unknown";
+        let mut problem = Self::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", title, detail);
+        problem.0.took_effect = TookEffect::Unknown;
+        problem
+    }
+
+    pub(crate) fn unknown_member(word: &str, names: &MemberNames) -> Self {
+        let detail = format!(
+            "there is no member {word:?}; the members are {}; the leader stays",
+            names.all()
+        );
+        Self::new(StatusCode::NOT_FOUND, "unknown_member", "No such member", detail)
+    }
+
+    /// A hand-over of the leadership that was refused, or whose outcome is unknown.
+    pub(crate) fn hand_over(error: &HandOverError, names: &MemberNames) -> Self {
+        let stays = |code, why: String| {
+            let detail = format!("{why}; the leader stays");
+            Self::new(StatusCode::CONFLICT, code, "The leader stays", detail)
+        };
+        let soon = Duration::from_secs(1);
+        match error {
+            HandOverError::NoLeader => {
+                let detail = "there is no leader that could hand over; nothing was done";
+                Self::unavailable("no_leader", detail).retry_after(Duration::from_millis(200))
+            }
+            HandOverError::NotReady => {
+                Self::unavailable("not_ready", "this node is not in a cluster yet; ask another one")
+            }
+            HandOverError::ShuttingDown => Self::shutting_down(),
+            HandOverError::UnknownMember { id } => Self::unknown_member(&id.to_string(), names),
+            HandOverError::NotAVoter { id } => {
+                stays("not_a_voter", format!("{} has no vote and cannot lead", names.spoken(*id)))
+            }
+            HandOverError::AlreadyLeads { id } => {
+                stays("already_leads", format!("{} leads already", names.spoken(*id)))
+            }
+            HandOverError::NotHealthy { id, why } => {
+                let why = format!("{} cannot take over now: {why}", names.spoken(*id));
+                stays("not_healthy", why).retry_after(soon)
+            }
+            HandOverError::Lagging { id, behind } => {
+                let why = format!("{} is {behind} log entries behind", names.spoken(*id));
+                stays("lagging", why).retry_after(soon)
+            }
+            HandOverError::NoCandidate => {
+                let why = "no other voter is healthy and caught up";
+                stays("no_candidate", why.to_owned()).retry_after(soon)
+            }
+            HandOverError::Busy => {
+                stays("busy", "another hand-over is under way".to_owned()).retry_after(soon)
+            }
+            HandOverError::OutcomeUnknown => Self::outcome_unknown(
+                "the hand-over was begun, and no new leader was seen in time; GET /v1/cluster \
+                 tells who leads",
+            ),
+        }
     }
 
     pub(crate) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
@@ -192,13 +256,7 @@ impl From<DoorError> for Problem {
             DoorError::AnswerTooLarge { .. } => Self::bad_request("answer_too_large", detail),
             DoorError::NotTaken(not_taken) => not_taken_problem(&not_taken, detail),
             DoorError::Held(_) => Self::unavailable("read_only", detail).member("reason", "held"),
-            DoorError::OutcomeUnknown { .. } => {
-                let title = "The outcome is unknown";
-                let status = StatusCode::GATEWAY_TIMEOUT;
-                let mut problem = Self::new(status, "outcome_unknown", title, detail);
-                problem.0.took_effect = TookEffect::Unknown;
-                problem
-            }
+            DoorError::OutcomeUnknown { .. } => Self::outcome_unknown(detail),
             DoorError::ReadTimeout => {
                 let title = "Not answered in time";
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", title, detail)

@@ -4,7 +4,7 @@
 //! tests.
 
 /// The routes with the methods that each takes; `GET` includes `HEAD`.
-pub(crate) const ROUTES: [(&str, &str); 26] = [
+pub(crate) const ROUTES: [(&str, &str); 28] = [
     ("/v1/kv/{key}", "GET, HEAD, PUT, DELETE, OPTIONS"),
     ("/v1/kv", "GET, HEAD, OPTIONS"),
     ("/v1/txn", "POST, OPTIONS"),
@@ -17,6 +17,8 @@ pub(crate) const ROUTES: [(&str, &str); 26] = [
     ("/v1/cluster", "GET, HEAD, OPTIONS"),
     ("/v1/cluster/settings", "PUT, OPTIONS"),
     ("/v1/cluster/snapshot", "POST, OPTIONS"),
+    ("/v1/cluster/leader", "POST, OPTIONS"),
+    ("/v1/failure-detector", "GET, HEAD, OPTIONS"),
     ("/health", "GET, HEAD, OPTIONS"),
     ("/health/", "GET, HEAD, OPTIONS"),
     ("/health/live", "GET, HEAD, OPTIONS"),
@@ -86,7 +88,7 @@ impl Route {
     /// Whether it is answered even while the node stops: what looks at the node, not through it.
     pub(crate) fn is_about_the_node(self) -> bool {
         self.methods().is_some() && !self.label().starts_with("/v1/")
-            || self.label() == "/v1/cluster"
+            || ["/v1/cluster", "/v1/failure-detector"].contains(&self.label())
     }
 }
 
@@ -116,6 +118,9 @@ mod tests {
         let open: Vec<_> =
             Route::all().filter(|route| route.is_about_the_node()).map(Route::label).collect();
         assert!(open.contains(&"/health/ready") && open.contains(&"/v1/cluster"));
-        assert!(!open.contains(&"/v1/kv/{key}") && !open.contains(&"none"));
+        assert!(open.contains(&"/v1/failure-detector"));
+        for shut in ["/v1/kv/{key}", "/v1/cluster/leader", "none"] {
+            assert!(!open.contains(&shut), "{shut}");
+        }
     }
 }

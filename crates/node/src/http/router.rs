@@ -12,9 +12,9 @@ use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
 
 use crate::http::{
     body::Body,
-    cluster, compaction,
+    cluster, compaction, detector,
     front::{Answered, Asked, Front, SharedFront},
-    health, leases, listing, metrics_page, openapi,
+    health, leader, leases, listing, metrics_page, openapi,
     problem::Problem,
     route::Route,
     txn, watches,
@@ -45,6 +45,8 @@ pub(crate) fn router(front: &Arc<Front>) -> Router {
         .route("/v1/cluster", get(via(cluster::get)))
         .route("/v1/cluster/settings", put(via(cluster::put_settings)))
         .route("/v1/cluster/snapshot", post(via(cluster::take_snapshot)))
+        .route("/v1/cluster/leader", post(via(leader::transfer)))
+        .route("/v1/failure-detector", get(via(detector::get)))
         .route("/metrics", get(via(metrics_page::get)))
         .route("/openapi.json", get(via(openapi::get)));
     for (path, methods) in about_the_node {

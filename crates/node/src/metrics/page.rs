@@ -47,16 +47,15 @@ impl Page<'_> {
         ConstCounter::new(value).encode(metric)
     }
 
-    /// A gauge for each value of a label.
-    pub(super) fn labelled_gauge(
+    /// A gauge for each set of labels.
+    pub(super) fn labelled_gauge<'l, const LABELS: usize>(
         &mut self,
         (name, help): (&str, &str),
-        label: &str,
-        values: impl IntoIterator<Item = (String, f64)>,
+        values: impl IntoIterator<Item = ([(&'l str, String); LABELS], f64)>,
     ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (of, value) in values {
-            ConstGauge::new(value).encode(metric.encode_family(&[(label, of)])?)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }

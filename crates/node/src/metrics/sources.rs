@@ -35,6 +35,8 @@ impl Collector for Sources {
         self.consensus(&mut page)?;
         self.proposals(&mut page)?;
         self.peers(&mut page)?;
+        self.detector(&mut page)?;
+        self.elections(&mut page)?;
         self.store(&mut page)?;
         self.disk(&mut page)?;
         self.requests(&mut page)?;
@@ -125,10 +127,12 @@ impl Sources {
             counters.peer_failures.iter().map(|(id, count)| ([("To", id.to_string())], *count));
         let name = ("etcd_network_peer_sent_failures", "Calls to a peer that failed");
         page.labelled_counter(name, failures)?;
-        let round_trips =
-            counters.peer_round_trips.iter().map(|(id, took)| (id.to_string(), took.as_secs_f64()));
+        let round_trips = counters
+            .peer_round_trips
+            .iter()
+            .map(|(id, took)| ([("To", id.to_string())], took.as_secs_f64()));
         let name = ("mainstay_peer_round_trip_seconds", "Newest round trip to a peer");
-        page.labelled_gauge(name, "To", round_trips)
+        page.labelled_gauge(name, round_trips)
     }
 
     fn store(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -230,7 +234,7 @@ impl Sources {
 
     fn process(&self, page: &mut Page<'_>) -> fmt::Result {
         let name = ("mainstay_build_info", "The program's version");
-        page.labelled_gauge(name, "version", [(VERSION.to_owned(), 1.0)])?;
+        page.labelled_gauge(name, [([("version", VERSION.to_owned())], 1.0)])?;
         let start = Duration::from_millis(self.started_wall_ms).as_secs_f64();
         let uptime = self.started.elapsed().as_secs_f64();
         page.float_gauges(&[

@@ -62,6 +62,13 @@ fn bad_requests_are_refused_with_their_code() {
             ("GET", "/v1/watch?key=a&prefix=a", "".into(), 400, "bad_parameter"),
             ("GET", "/v1/watch?key=a&progress_ms=1", "".into(), 400, "bad_parameter"),
             ("GET", "/v1/watch?key=", "".into(), 400, "key_empty"),
+            ("POST", "/v1/cluster/leader", r#"{"too":"n1"}"#.into(), 400, "malformed_json"),
+            ("POST", "/v1/cluster/leader", r#"{"to":["n1"]}"#.into(), 400, "malformed_json"),
+            ("POST", "/v1/cluster/leader", r#"["n1"]"#.into(), 400, "malformed_json"),
+            ("POST", "/v1/cluster/leader", "n1".into(), 400, "malformed_json"),
+            ("POST", "/v1/cluster/leader?to=n1", "".into(), 400, "bad_parameter"),
+            ("PUT", "/v1/cluster/leader", "".into(), 405, "method_not_allowed"),
+            ("POST", "/v1/failure-detector", "".into(), 405, "method_not_allowed"),
             ("PUT", "/v1/cluster/settings", r#"{"format":"2"}"#.into(), 400, "malformed_json"),
             (
                 "PUT",

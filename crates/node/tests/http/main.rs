@@ -5,6 +5,7 @@ mod disk;
 mod harness;
 mod health;
 mod keys;
+mod leaders;
 mod leases;
 mod life;
 mod listing;
