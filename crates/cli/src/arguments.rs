@@ -14,8 +14,9 @@ use mainstay_world::RealNet;
 use crate::{
     commands::{
         bench::BenchArguments, compact::CompactArguments, completion::CompletionArguments,
-        del::DelArguments, dev::DevArguments, get::GetArguments, lease::LeaseArguments,
-        put::PutArguments, serve::ServeArguments, txn::TxnArguments, watch::WatchArguments,
+        del::DelArguments, detector::DetectorArguments, dev::DevArguments, get::GetArguments,
+        leader::LeaderArguments, lease::LeaseArguments, put::PutArguments, serve::ServeArguments,
+        txn::TxnArguments, watch::WatchArguments,
     },
     encoding::parse_duration,
 };
@@ -86,6 +87,10 @@ pub(crate) enum Command {
     Compact(CompactArguments),
     /// Show the members of the cluster and how many failures it tolerates now
     Status,
+    /// Have another node lead
+    Leader(LeaderArguments),
+    /// Show who is alive as a node sees it, and the last elections with their reasons
+    Detector(DetectorArguments),
     /// Ask every endpoint how well it is
     Health,
     /// Measure a cluster under load

@@ -5,9 +5,11 @@ pub(crate) mod bench;
 pub(crate) mod compact;
 pub(crate) mod completion;
 pub(crate) mod del;
+pub(crate) mod detector;
 pub(crate) mod dev;
 pub(crate) mod get;
 pub(crate) mod health;
+pub(crate) mod leader;
 pub(crate) mod lease;
 pub(crate) mod put;
 pub(crate) mod serve;
@@ -48,6 +50,8 @@ async fn run_client(command: Command, cluster: ClusterArguments) -> anyhow::Resu
         Command::Lease(lease) => lease::run(lease, &client, output).await,
         Command::Compact(compact) => compact::run(&compact, &client, output).await,
         Command::Status => status::run(&client, output).await,
+        Command::Leader(leader) => leader::run(&leader, &client, output).await,
+        Command::Detector(detector) => detector::run(&detector, &client, output).await,
         Command::Health => health::run(&client, output).await,
         Command::Bench(bench) => Box::pin(bench::run(bench, &cluster)).await,
         Command::Dev(_) | Command::Serve(_) | Command::Completion(_) => {

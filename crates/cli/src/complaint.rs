@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use mainstay_client::{CallError, Failure, TookEffect, WatchError};
 use serde::Serialize;
 
-use crate::{arguments::Output, exit::UsageError, screen};
+use crate::{arguments::Output, commands::leader::LeaderUnknown, exit::UsageError, screen};
 
 /// The parts of a complaint.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -48,6 +48,9 @@ impl Complaint {
             (_, Some(WatchError::Ended { next_revision, .. })) => {
                 Some(format!("go on with --from-revision {next_revision}"))
             }
+            (Some(_), None) if error.is::<LeaderUnknown>() => Some(
+                "`mainstay status` shows who leads; ask again if that is not who should".to_owned(),
+            ),
             (Some(call), None) => advice(call),
             (None, None) => {
                 error.is::<UsageError>().then(|| "see --help of the command".to_owned())
@@ -114,6 +117,10 @@ fn advice(error: &CallError) -> Option<String> {
                 "try again shortly; `mainstay status` shows which nodes are missing"
             }
             "read_only" => "`mainstay health` shows what holds writes back; reads go on",
+            "unknown_member" => "`mainstay status` shows the members",
+            "not_healthy" | "lagging" | "no_candidate" => {
+                "`mainstay detector` shows who is well; try again, or name another node"
+            }
             "exists" | "compare_failed" => "read the key again and decide anew",
             "compacted" => "leave --revision out, or name a newer one",
             "overloaded" | "idempotency_full" => "try again later, or send less at a time",
@@ -155,6 +162,18 @@ mod tests {
         let text = Complaint::of(&refused("no_leader", TookEffect::Unknown).into()).text();
         assert!(text.contains("it is unknown whether it took effect"), "{text}");
         assert!(text.contains("--idempotency-key"), "{text}");
+    }
+
+    #[test]
+    fn a_lost_transfer_is_not_advised_to_be_repeated_with_a_key() {
+        let lost = Err::<(), _>(refused("outcome_unknown", TookEffect::Unknown));
+        let error = lost.context(LeaderUnknown).expect_err("an error");
+        let text = Complaint::of(&error).text();
+        assert!(
+            text.starts_with("error: it is unknown who leads now: the request failed"),
+            "{text}"
+        );
+        assert!(text.contains("mainstay status") && !text.contains("--idempotency-key"), "{text}");
     }
 
     #[test]

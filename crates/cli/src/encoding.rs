@@ -85,6 +85,31 @@ pub(crate) fn show_ms(ms: u64) -> String {
     }
 }
 
+/// A time in milliseconds since 1970 as `2026-11-21 12:03:44`, in UTC.
+pub(crate) fn show_time(ms: u64) -> String {
+    let (days, second) = (ms / 86_400_000, ms / 1_000 % 86_400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+/// Year, month and day of a day since 1970, in the Gregorian calendar.
+///
+/// Years are counted from March, so that the leap day is a year's last; 400 years, which have
+/// 146,097 days, repeat themselves.
+const fn date(days: u64) -> (u64, u64, u64) {
+    // From 0000-03-01 to 1970-01-01.
+    let days = days + 719_468;
+    let (cycle, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // Months from March have 31, 30, 31, 30, 31 days, again and again.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, turn) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (cycle * 400 + year + turn, month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +142,36 @@ mod tests {
         }
         let shown = [500, 10_000, 120_000, 7_200_000, 61_000, 0].map(show_ms);
         assert_eq!(shown, ["500ms", "10s", "2m", "2h", "61s", "0s"]);
+    }
+
+    #[test]
+    fn times_are_shown_as_dates() {
+        for (seconds, shown) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (951_868_800, "2000-03-01 00:00:00"),
+            (1_700_000_000, "2023-11-14 22:13:20"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+            (1_798_761_599, "2026-12-31 23:59:59"),
+        ] {
+            assert_eq!(show_time(seconds * 1_000 + 999), shown);
+        }
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let mut last = date(0);
+        for days in 1..200_000 {
+            let (year, month, day) = date(days);
+            let follows = match last {
+                _ if day > 1 => (year, month, day - 1) == last,
+                (last_year, 12, 31) => (year, month) == (last_year + 1, 1),
+                (last_year, last_month, 28..=31) => (year, month) == (last_year, last_month + 1),
+                _ => false,
+            };
+            assert!(follows, "{last:?} before {year}-{month}-{day}");
+            last = (year, month, day);
+        }
     }
 }

@@ -39,13 +39,17 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     let _no_such_signal = command;
 }
 
-/// A signal to end a process with.
+/// What a process is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// SIGTERM: end in good order.
     Terminate,
     /// SIGKILL: end now.
     Kill,
+    /// SIGSTOP: stand still.
+    Stop,
+    /// SIGCONT: go on.
+    Continue,
 }
 
 /// Sends a signal to a process.
@@ -53,6 +57,8 @@ pub(crate) fn send_signal(pid: u32, signal: Signal) -> io::Result<()> {
     let number = match signal {
         Signal::Terminate => libc::SIGTERM,
         Signal::Kill => libc::SIGKILL,
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
     };
     // 0 and negative numbers would mean whole groups of processes.
     let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or(io::ErrorKind::InvalidInput)?;

@@ -8,6 +8,7 @@
 
 mod connection;
 mod failover;
+mod interruption;
 mod load;
 mod preload;
 mod report;
@@ -68,6 +69,9 @@ pub(crate) struct BenchArguments {
     /// Kill this process and measure the time to the next acknowledged write
     #[arg(long, env = "MAINSTAY_KILL_PID", hide = true, value_name = "PID")]
     kill_pid: Option<u32>,
+    /// Freeze this process for a while and measure the longest time without an acknowledged write
+    #[arg(long, env = "MAINSTAY_STOP_PID", hide = true, value_name = "PID")]
+    stop_pid: Option<u32>,
 }
 
 /// What the clients do.
@@ -89,6 +93,12 @@ enum Mode {
     /// One client writes with attempts of 100 ms while a process is killed.
     #[value(hide = true)]
     Failover,
+    /// The same while a process stands still, and when it goes on.
+    #[value(hide = true)]
+    Freeze,
+    /// The same while the leadership is handed over.
+    #[value(hide = true)]
+    Transfer,
     /// One client writes until one write is acknowledged.
     #[value(hide = true)]
     FirstWrite,
@@ -144,13 +154,21 @@ pub(crate) async fn run(
     cluster: &ClusterArguments,
 ) -> anyhow::Result<Exit> {
     let plan = Plan::new(&arguments, cluster);
-    if arguments.kill_pid.is_some() != (plan.mode == Mode::Failover) {
-        bail!(UsageError("--kill-pid and --mode failover need each other".to_owned()));
+    for (pid, flag, mode) in [
+        (arguments.kill_pid, "--kill-pid", Mode::Failover),
+        (arguments.stop_pid, "--stop-pid", Mode::Freeze),
+    ] {
+        if pid.is_some() != (plan.mode == mode) {
+            let needs = format!("{flag} and --mode {} need each other", mode.name());
+            bail!(UsageError(needs));
+        }
     }
-    match (plan.mode, arguments.kill_pid) {
-        (Mode::FirstWrite, _) => return failover::first_write(&plan).await,
-        (_, Some(pid)) => return failover::run(&plan, pid).await,
-        (_, None) => {}
+    match (plan.mode, arguments.kill_pid, arguments.stop_pid) {
+        (Mode::FirstWrite, ..) => return failover::first_write(&plan).await,
+        (Mode::Transfer, ..) => return interruption::transfer(&plan, &cluster.client()).await,
+        (_, Some(pid), _) => return failover::run(&plan, pid).await,
+        (_, _, Some(pid)) => return interruption::freeze(&plan, pid).await,
+        (_, None, None) => {}
     }
     let client = cluster.client();
     // A cluster that is not there is told once, not as a million failed requests.

@@ -29,16 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(plan: &Plan, pid: u32) -> anyhow::Result<Exit> {
     let mut writer = Writer::new(plan);
-    let begun = Instant::now();
-    let mut steady_since = begun;
-    while steady_since.elapsed() < STEADY {
-        if !writer.attempt(plan).await {
-            steady_since = Instant::now();
-        }
-        if begun.elapsed() > PATIENCE {
-            bail!("the cluster took no writes for a whole second; nothing was killed");
-        }
-    }
+    writer.until_steady(plan).await.context("nothing was killed")?;
     send_signal(pid, Signal::Kill).with_context(|| format!("kill process {pid}"))?;
     let killed = Instant::now();
     let attempts = writer.until_acknowledged(plan).await?;
@@ -58,7 +49,8 @@ pub(super) async fn first_write(plan: &Plan) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-struct Writer {
+/// One client that writes; it goes to the next endpoint when a write fails.
+pub(super) struct Writer {
     place: usize,
     connection: Option<Connection>,
     random: Random,
@@ -66,7 +58,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan) -> Self {
         Self { place: 0, connection: None, random: Random::new(), value: value(plan.value_size) }
     }
 
@@ -81,6 +73,25 @@ impl Writer {
             }
         }
         Ok(attempts)
+    }
+
+    /// Writes until no write has failed for a whole second; the longest time between two that
+    /// were acknowledged until then.
+    pub(super) async fn until_steady(&mut self, plan: &Plan) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let (mut steady_since, mut last, mut longest) = (begun, begun, Duration::ZERO);
+        while steady_since.elapsed() < STEADY {
+            if self.attempt(plan).await {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            } else {
+                steady_since = Instant::now();
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("there was no second without a failed write within {} s", PATIENCE.as_secs());
+            }
+        }
+        Ok(longest)
     }
 
     /// One write; false, and on to the next endpoint, unless it was acknowledged.

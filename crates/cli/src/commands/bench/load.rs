@@ -206,9 +206,13 @@ impl Client {
                 let host = self.shared.plan.endpoint(self.place).address();
                 return compare_and_set(connection, &mut self.get, host, key, &self.value).await;
             }
-            Mode::Put | Mode::Mixed | Mode::Watch | Mode::Failover | Mode::FirstWrite => {
-                self.put.about(key)
-            }
+            Mode::Put
+            | Mode::Mixed
+            | Mode::Watch
+            | Mode::Failover
+            | Mode::Freeze
+            | Mode::Transfer
+            | Mode::FirstWrite => self.put.about(key),
         };
         let answer = connection.exchange(request).await?;
         Ok(match answer.status {
