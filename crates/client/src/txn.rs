@@ -1,4 +1,4 @@
-//! Transactions and compaction.
+//! Transactions and compaction: calls that change much at once, and what of them may be repeated.
 
 use http::Method;
 use mainstay_kv::{

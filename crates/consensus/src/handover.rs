@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use crate::{
     detection::{Said, stall_budget},
     election::ElectionCause,
+    peer::message::{Answer, Call},
     proposals::Proposals,
     running::Parts,
 };
@@ -174,8 +175,8 @@ impl HandOvers {
         deadline: Instant,
     ) -> Result<HandOver, HandOverError> {
         let shared = &self.0;
-        let start = Instant::now();
         let _turn = shared.turn.try_lock().map_err(|_taken| HandOverError::Busy)?;
+        let start = Instant::now();
         let before = *shared.parts.leadership.borrow();
         if !before.leads {
             return Err(HandOverError::NoLeader);
@@ -184,10 +185,10 @@ impl HandOvers {
             Some(id) => self.check(id)?,
             None => self.fittest().ok_or(HandOverError::NoCandidate)?,
         };
+        self.answers(wanted).await?;
         // From here on no proposal is on its way; dropping this lets them go again.
-        let held_until = start + HELD_MAX;
-        let left = held_until.since(Instant::now());
-        let Ok(held) = world::timeout(left, shared.proposals.hold()).await else {
+        let held_until = Instant::now() + HELD_MAX;
+        let Ok(held) = world::timeout(HELD_MAX, shared.proposals.hold()).await else {
             return Err(HandOverError::Lagging { id: wanted, behind: self.behind(wanted) });
         };
         self.caught_up(wanted, held_until).await?;
@@ -262,6 +263,18 @@ impl HandOvers {
             return Err(format!("its disk is slow, its oldest sync is {ms} ms old"));
         }
         Ok(said)
+    }
+
+    /// Asks the target whether it is there this very moment: a beat may be 200 ms old.
+    async fn answers(&self, id: u64) -> Result<(), HandOverError> {
+        let silent = |why: String| HandOverError::NotHealthy { id, why };
+        let link = self.0.parts.links.find(id);
+        let link = link.ok_or_else(|| silent("there is no connection to it".to_owned()))?;
+        match link.control.call(&Call::Ping, HELD_MAX).await {
+            Ok(Answer::Pong(_pong)) => Ok(()),
+            Ok(_other) => Err(silent("it does not answer".to_owned())),
+            Err(error) => Err(silent(format!("it is not heard: {error}"))),
+        }
     }
 
     /// How many entries of this leader's log a peer is not known to have.

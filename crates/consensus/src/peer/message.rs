@@ -60,6 +60,8 @@ pub(crate) enum Call {
     TransferLeader(TransferLeaderRequest<TypeConfig>, ElectionCause),
     /// I am here, and this is how I am; how are you?
     Heartbeat(Beat),
+    /// Do you answer right now?
+    Ping,
     /// An operator wants another leader: this member, or whichever is fittest.
     HandOver(Option<u64>),
     /// Are you in a cluster?
@@ -81,7 +83,7 @@ pub(crate) enum Answer {
     Vote(VoteResponse<TypeConfig>),
     /// To [`Call::TransferLeader`].
     TransferLeader(TransferLeaderResponse<TypeConfig>),
-    /// To [`Call::Heartbeat`].
+    /// To [`Call::Heartbeat`] and [`Call::Ping`].
     Pong(Pong),
     /// To [`Call::HandOver`].
     HandedOver(Result<HandOver, HandOverError>),
@@ -102,7 +104,7 @@ pub(crate) struct Pong {
     pub(crate) term: u64,
     /// Whether it leads.
     pub(crate) leads: bool,
-    /// Its committed index.
+    /// Its committed index; of a leader, up to where entries may be committed at most.
     pub(crate) committed_index: u64,
     /// Milliseconds since a quorum last acknowledged it as leader.
     pub(crate) quorum_age_ms: Option<u64>,

@@ -237,6 +237,7 @@ async fn answer_running(running: &Arc<Running>, peer: u64, call: Call) -> Answer
             running.hear(peer, beat);
             Answer::Pong(running.pong())
         }
+        Call::Ping => Answer::Pong(running.pong()),
         Call::HandOver(to) => Answer::HandedOver(running.hand_over_here(to).await),
         Call::Forward(proposals) => Answer::Forwarded(running.take_forwarded(proposals).await),
         Call::ReadIndex => Answer::ReadIndex(running.leader_reads.index().await),

@@ -1,5 +1,7 @@
 //! Leaders that die, come back, and what openraft is relied on for.
 
+use mainstay_consensus::ElectionCause;
+
 use crate::node::{Cluster, wait_for};
 
 #[test]
@@ -9,9 +11,17 @@ fn a_dead_leader_is_replaced_and_every_acknowledged_write_is_there() {
     for number in 0..50 {
         cluster.put(old, &format!("k{number}"), "v").expect("is written");
     }
-    let term = cluster.node(old).status().term;
+    let (term, old_id) = (cluster.node(old).status().term, cluster.node(old).status().node_id);
     cluster.kill(old);
     let new = cluster.leader();
+    let election = wait_for("the election to be explained", || {
+        cluster.node(new).elections(1).pop().filter(|newest| newest.phases.ready_ms.is_some())
+    });
+    assert_eq!(election.previous, Some(old_id));
+    let ElectionCause::Silence { phi, threshold } = election.cause else {
+        panic!("{}", election.cause)
+    };
+    assert!(phi >= threshold && election.phases.silence_ms.is_some(), "{election:?}");
     assert!(cluster.node(new).status().term > term);
     for number in 0..50 {
         assert_eq!(cluster.get(new, &format!("k{number}")).as_deref(), Some("v"), "k{number}");

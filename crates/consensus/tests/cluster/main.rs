@@ -4,7 +4,9 @@
 //! test. Killing a node here is dropping its runtime: sockets close, nothing is written any more.
 
 mod founding;
+mod hand_over;
 mod leadership;
 mod node;
 mod recovery;
+mod stalling_disk;
 mod writes;

@@ -24,6 +24,8 @@ use mainstay_world::{
 };
 use tokio::runtime::{Builder, Runtime};
 
+use crate::stalling_disk::{Stall, StallingDisk};
+
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,6 +35,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// A running node.
 pub(crate) struct Node {
     pub(crate) consensus: Consensus,
+    /// Stalls its log's disk.
+    pub(crate) stall: Stall,
     runtime: Option<Runtime>,
 }
 
@@ -59,8 +63,9 @@ impl Node {
         };
         let address = own.peer_address.clone();
         let disk = Arc::new(RealDisk::start(folder, "log").expect("a thread"));
+        let stall = Stall::default();
         let world = World {
-            log_disk: disk.clone(),
+            log_disk: Arc::new(StallingDisk::new(disk.clone(), stall.clone())),
             snapshot_disk: disk,
             net: Arc::new(RealNet),
             history: Arc::new(MemoryHistory::default()),
@@ -71,7 +76,7 @@ impl Node {
             Consensus::start(options, world, listener).await
         }));
         match started {
-            Ok(consensus) => Ok(Self { consensus, runtime: Some(runtime) }),
+            Ok(consensus) => Ok(Self { consensus, stall, runtime: Some(runtime) }),
             Err(error) => {
                 runtime.shutdown_background();
                 Err(error)
@@ -138,6 +143,11 @@ impl Cluster {
     /// A running node.
     pub(crate) fn node(&self, at: usize) -> &Consensus {
         &self.nodes[at].as_ref().expect("the node runs").consensus
+    }
+
+    /// Stops all syncs of node `at`, or lets them go on.
+    pub(crate) fn stall(&self, at: usize, stalled: bool) {
+        self.nodes[at].as_ref().expect("the node runs").stall.set(stalled);
     }
 
     /// The running nodes.
