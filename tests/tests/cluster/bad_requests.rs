@@ -130,6 +130,8 @@ fn routes(client: &Client) -> Vec<Case> {
             .says(&["prefix_base64", "base64"]),
         case("a page of the future", get("/v1/kv?revision=999999999"), 400, "future_revision"),
         case("a page of the past", get("/v1/kv?revision=1"), 410, "compacted"),
+        case("too many elections", get("/v1/failure-detector?limit=1001"), 400, "bad_parameter")
+            .says(&["limit", "1000"]),
         case("a watch of nothing", get("/v1/watch"), 400, "bad_parameter"),
         case("a watch with a wrong filter", get("/v1/watch?key=k&filter=no"), 400, "bad_parameter")
             .says(&["filter", "no_put"]),
@@ -216,6 +218,34 @@ fn documents(client: &Client) -> Vec<Case> {
             400,
             "lease_ttl_too_large",
         ),
+        case(
+            "a leader that is none of the members",
+            client.post("/v1/cluster/leader", &json!({"to": "nobody"})),
+            404,
+            "unknown_member",
+        )
+        .says(&["nobody", "n1", "the leader stays"]),
+        case(
+            "another leader where there is nobody else",
+            client.request("POST", "/v1/cluster/leader"),
+            409,
+            "no_candidate",
+        )
+        .says(&["the leader stays"]),
+        case(
+            "a leader by two names",
+            client.post("/v1/cluster/leader", &json!({"to": ["n1", "n2"]})),
+            400,
+            "malformed_json",
+        )
+        .says(&["name", "id"]),
+        case(
+            "a change of leader with an idempotency key",
+            client.request("POST", "/v1/cluster/leader").key("once"),
+            400,
+            "bad_header",
+        )
+        .says(&["Idempotency-Key"]),
         case(
             "compaction of the future",
             client.post("/v1/compact", &json!({"revision": "999999999"})),

@@ -165,6 +165,48 @@ async fn status_health_and_completion_tell_what_they_should() {
 }
 
 #[tokio::test]
+async fn leaders_are_changed_by_name_and_every_change_is_explained() {
+    let shell = Shell::new().await;
+    let leader = shell.cluster.leader().await;
+    let other = shell.cluster.others(leader)[0];
+    let name = |at: usize| shell.cluster[at].plan.name.clone();
+    // The target may still be catching up, which is a refusal without an effect.
+    let said = until("a transfer", async || {
+        let finished = shell.run(&["leader", "transfer", &name(other)]).await;
+        if finished.exit == FAILED { Err(finished.stderr) } else { Ok(finished) }
+    })
+    .await;
+    let sentence = &said.expect_exit(DONE).stdout;
+    let (begin, end) =
+        (format!("{} leads since term ", name(other)), format!("; it was {}\n", name(leader)));
+    assert!(sentence.starts_with(&begin) && sentence.ends_with(&end), "{sentence}");
+    let again = shell.run(&["leader", "transfer", &name(other)]).await;
+    assert!(again.expect_exit(DONE).stdout.contains("leads already"), "{}", again.stdout);
+    let refused = shell.complaint(&["leader", "transfer", "n9"], FAILED).await;
+    assert_eq!(
+        (&refused["code"], &refused["took_effect"]),
+        (&"unknown_member".into(), &"no".into())
+    );
+    shell.run(&["leader", "transfer", "n1", "n2"]).await.expect_exit(USAGE);
+
+    let told = until("the reason", async || {
+        let told = shell.json(&["detector"]).await;
+        if told["elections"][0]["cause"] == "operator" { Ok(told) } else { Err(told) }
+    })
+    .await;
+    assert_eq!(told["peers"].as_array().map(Vec::len), Some(2), "{told}");
+    assert_eq!(told["elections"][0]["leader_name"], name(other));
+    let simple = shell.run(&["detector"]).await;
+    let lines: Vec<_> = simple.expect_exit(DONE).stdout.lines().collect();
+    assert!(lines[0].starts_with("node\t") && lines[1].starts_with("peer\t"), "{lines:?}");
+    assert!(lines[3].starts_with("election\t") && lines[3].contains("cause=operator"), "{lines:?}");
+    let table = shell.run(&["detector", "--output", "table", "--limit", "1"]).await;
+    let table = &table.expect_exit(DONE).stdout;
+    assert!(table.contains("alive") && table.contains("operator"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+}
+
+#[tokio::test]
 async fn nobody_there_is_unavailable_and_a_lost_answer_is_unknown() {
     let mut shell = Shell::new().await;
     let nobody = format!("http://127.0.0.1:{}", mainstay_tests::free_port());

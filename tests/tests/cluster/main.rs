@@ -10,6 +10,7 @@ mod dev;
 mod exactly_once;
 mod full_disk;
 mod kills;
+mod leader_changes;
 mod leases;
 mod peer_port;
 mod reads;
