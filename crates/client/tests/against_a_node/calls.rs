@@ -1,4 +1,4 @@
-//! Single calls.
+//! Single calls: what is sent, what is sent again, and what is given up.
 
 use bytes::Bytes;
 use mainstay_client::{
