@@ -333,7 +333,10 @@ impl Consensus {
         let running = self.core.running()?;
         let leadership = *self.core.leadership.borrow();
         if leadership.leads {
-            return running.pong().quorum_age_ms.map(Duration::from_millis);
+            // What earlier leaders committed is here once an entry of this term is.
+            let has_all = self.core.store.applied_term() == leadership.term;
+            let age_ms = running.pong().quorum_age_ms.filter(|_age| has_all);
+            return age_ms.map(Duration::from_millis);
         }
         let pulse = running.links.find(leadership.leader?)?.pulse();
         let (asked_at, pong) = (pulse.asked_at?, pulse.pong?);

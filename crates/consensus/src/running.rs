@@ -11,7 +11,9 @@ use bytes::Bytes;
 use mainstay_kv::{Settings, outcome::Applied};
 use mainstay_storage::Storage;
 use mainstay_world::{self as world, Instant};
-use openraft::{Config, Raft, SnapshotPolicy, async_runtime::WatchReceiver as _};
+use openraft::{
+    Config, Raft, SnapshotPolicy, async_runtime::WatchReceiver as _, metrics::RaftDataMetrics,
+};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
@@ -35,7 +37,7 @@ use crate::{
     read_index::{LeaderReads, ReadTask, Reads},
     retention::Retention,
     state_machine::{SharedStore, StateMachine},
-    type_config::{RaftHandle, StoredMembership, Vote},
+    type_config::{LogId, RaftHandle, StoredMembership, TypeConfig, Vote},
 };
 
 /// The longest a dial to a member may take.
@@ -186,13 +188,26 @@ impl Running {
         Pong {
             term: leadership.term,
             leads: leadership.leads,
-            committed_index: metrics.cluster_committed.as_ref().map_or(0, |last| last.index),
+            committed_index: Self::committed_at_most(&metrics, leadership.term),
             quorum_age_ms: if leadership.alone {
                 Some(0)
             } else {
                 metrics.last_quorum_acked.map(|acked| milliseconds(now.since(acked.0)))
             },
             oldest_sync_ms: self.storage.progress().oldest_unfinished.map(milliseconds),
+        }
+    }
+
+    /// Where everything that is committed ends, as far as this leader can know. Until an entry of
+    /// its own term is committed it does not know how far its predecessors came, only that its log
+    /// holds all of it (Raft paper, 5.4 and 8).
+    fn committed_at_most(metrics: &RaftDataMetrics<TypeConfig>, term: u64) -> u64 {
+        let index = |last: &Option<LogId>| last.as_ref().map_or(0, |last| last.index);
+        let committed = &metrics.cluster_committed;
+        if committed.as_ref().is_some_and(|last| *last.leader_id == term) {
+            index(committed)
+        } else {
+            index(committed).max(index(&metrics.last_log))
         }
     }
 

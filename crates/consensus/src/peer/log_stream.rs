@@ -71,8 +71,9 @@ where
 {
     // openraft waits out its backoff inside this stream. Dialling before it was asked would repeat
     // a dial that is refused at once, again and again without a pause.
-    let first = requests.next().await;
-    let requests = stream::iter(first).chain(requests);
+    // What ended already is not asked again, which is not allowed.
+    let Some(first) = requests.next().await else { return Ok(stream::empty().left_stream()) };
+    let requests = stream::iter([first]).chain(requests);
     let LogConnection { reader, writer } = match home.take() {
         Some(connection) => connection,
         None => {
@@ -84,7 +85,7 @@ where
     let (sent_tx, sent) = mpsc::channel(REQUESTS_MAX);
     let writing = AbortOnDrop(world::spawn(write(requests, writer, sent_tx)));
     let session = Session { home, reader, sent, writing, answer_deadline, over: false };
-    Ok(stream::unfold(session, Session::next))
+    Ok(stream::unfold(session, Session::next).right_stream())
 }
 
 impl Session<'_> {
