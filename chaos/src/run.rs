@@ -147,12 +147,14 @@ pub fn run(plan: Plan) -> RunReport {
     let outcome = (scenario.story)(&mut story).and_then(|()| recover(&mut story));
     if let Some(panic) = story.broken() {
         violate(&record, story.now_us(), Rule::NodePanicked, panic.to_owned());
-    } else if let Err(stuck) = outcome {
+    } else if let Err(stuck) = &outcome {
         violate(&record, story.now_us(), Rule::Liveness, stuck.to_string());
     }
+    // A run that broke off says nothing of what would have come.
+    let ended = story.broken().is_none() && outcome.is_ok();
     let replicas: Vec<_> = story
         .nodes()
-        .filter(|node| !story.lost_disk(*node))
+        .filter(|node| ended && !story.lost_disk(*node))
         .filter_map(|node| story.replica(node))
         .collect();
     let counters = world_counters(&story);

@@ -269,7 +269,9 @@ impl Cluster {
             }
             self.restart(node);
         }
-        self.happened(None, EventKind::Healed);
+        if self.broken.is_none() {
+            self.happened(None, EventKind::Healed);
+        }
     }
 
     /// Starts the node and ends the fault that took it down.

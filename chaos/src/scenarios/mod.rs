@@ -21,6 +21,7 @@ mod restart_storm;
 mod shaky_links;
 mod skewed_clocks;
 mod split_brain;
+mod stale_reads;
 mod stalled_disk;
 mod steady;
 mod swarm;
@@ -67,6 +68,7 @@ pub const SCENARIOS: &[Scenario] = &[
     failed_sync::SCENARIO,
     io_errors::SCENARIO,
     stalled_disk::SCENARIO,
+    stale_reads::SCENARIO,
     resource_exhaustion::SCENARIO,
     lost_disk::SCENARIO,
     bit_rot::SCENARIO,

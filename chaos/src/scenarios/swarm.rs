@@ -42,6 +42,7 @@ fn workload(dice: &mut Dice) -> Workload {
         workers: u32::try_from(dice.between(2..=5)).unwrap_or(2),
         keys: dice.between(2..=8),
         think_ms: *dice.pick(&[10, 40, 80])..=200,
+        stale_percent: *dice.pick(&[0, 8, 30]),
         value_len: *dice.pick(&[8, 100, 600]),
         watchers: 1,
         holders: u32::try_from(dice.below(3)).unwrap_or(0),

@@ -37,6 +37,8 @@ pub struct Workload {
     pub keys: u64,
     /// How long a worker thinks between two calls, in milliseconds.
     pub think_ms: RangeInclusive<u64>,
+    /// How many of a hundred calls of a worker are stale reads.
+    pub stale_percent: u64,
     /// The length of a value in bytes, beside its unique part.
     pub value_len: usize,
     /// Clients that watch all keys.
@@ -47,7 +49,15 @@ pub struct Workload {
 
 impl Default for Workload {
     fn default() -> Self {
-        Self { workers: 4, keys: 6, think_ms: 40..=160, value_len: 16, watchers: 1, holders: 2 }
+        Self {
+            workers: 4,
+            keys: 6,
+            think_ms: 40..=160,
+            stale_percent: 8,
+            value_len: 16,
+            watchers: 1,
+            holders: 2,
+        }
     }
 }
 

@@ -18,14 +18,15 @@ pub(super) async fn run(mut caller: Caller, workload: Workload, orders: Orders) 
         let key = key(caller.dice.below(workload.keys));
         written += 1;
         let value = value(caller.number, written, workload.value_len);
+        let stale = caller.dice.percent(workload.stale_percent);
         let call = match caller.dice.below(100) {
-            0..38 => {
+            _ if stale => Call::Get { key, consistency: Consistency::Stale },
+            0..41 => {
                 let origin = caller.next_origin().await;
                 Call::Put { key, value, lease: 0, origin }
             }
-            38..72 => Call::Get { key, consistency: Consistency::Linearizable },
-            72..80 => Call::Get { key, consistency: Consistency::Stale },
-            80..86 => Call::Delete { key, origin: caller.next_origin().await },
+            41..78 => Call::Get { key, consistency: Consistency::Linearizable },
+            78..85 => Call::Delete { key, origin: caller.next_origin().await },
             _ => {
                 let origin = caller.next_origin().await;
                 let (key, expected) = expectation(&mut caller, key, seen.take());

@@ -226,10 +226,12 @@ impl Node {
                 }
             }
         }
+        // A log that failed holds less than was handed to it, and may say so.
+        let last = now.last.max(self.log.last().map(|last| last.index));
         let pairs = [
             [("purged", now.purged), ("snapshot", now.snapshot)],
             [("applied", now.applied), ("committed", now.committed)],
-            [("committed", now.committed), ("last", now.last)],
+            [("committed", now.committed), ("last", last)],
         ];
         for pair in pairs {
             if let [(lower, Some(low)), (higher, Some(high))] = pair
