@@ -219,6 +219,24 @@ fn documents(client: &Client) -> Vec<Case> {
             "lease_ttl_too_large",
         ),
         case(
+            "compaction of the future",
+            client.post("/v1/compact", &json!({"revision": "999999999"})),
+            400,
+            "future_revision",
+        ),
+        case(
+            "compaction of what is compacted",
+            client.post("/v1/compact", &json!({"revision": "1"})),
+            410,
+            "compacted",
+        ),
+    ]
+}
+
+/// Changes of leader in a cluster of one.
+fn leaders(client: &Client) -> Vec<Case> {
+    vec![
+        case(
             "a leader that is none of the members",
             client.post("/v1/cluster/leader", &json!({"to": "nobody"})),
             404,
@@ -246,18 +264,6 @@ fn documents(client: &Client) -> Vec<Case> {
             "bad_header",
         )
         .says(&["Idempotency-Key"]),
-        case(
-            "compaction of the future",
-            client.post("/v1/compact", &json!({"revision": "999999999"})),
-            400,
-            "future_revision",
-        ),
-        case(
-            "compaction of what is compacted",
-            client.post("/v1/compact", &json!({"revision": "1"})),
-            410,
-            "compacted",
-        ),
     ]
 }
 
@@ -280,7 +286,7 @@ async fn a_bad_request_gets_a_status_a_code_a_sentence_and_changes_nothing() {
     let before = everything(client).await;
 
     let mut wrong = Vec::new();
-    let cases = [keys(client), headers(client), routes(client), documents(client)];
+    let cases = [keys(client), headers(client), routes(client), documents(client), leaders(client)];
     for case in cases.into_iter().flatten() {
         let answer = match case.request.send().await {
             Ok(answer) => answer,

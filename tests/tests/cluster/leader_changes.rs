@@ -43,10 +43,11 @@ async fn transferred(client: &Client, to: &str) -> Value {
 
 /// The election of a term as the node tells it, once it tells it with this cause or one of them.
 async fn election_of(client: &Client, term: u64, causes: &[&str]) -> Value {
+    let term = term.to_string();
     until(&format!("an election in term {term} because of {causes:?}"), async || {
         let told = detector(client).await;
         let elections = told["elections"].as_array().expect("a list").clone();
-        let found = elections.iter().find(|election| election["term"] == term.to_string());
+        let found = elections.iter().find(|election| election["term"] == term);
         match found {
             Some(election) if causes.iter().any(|cause| election["cause"] == *cause) => {
                 Ok(election.clone())

@@ -1,4 +1,4 @@
-//! `GET /metrics`.
+//! `GET /metrics`: the page that Prometheus reads.
 
 use bytes::Bytes;
 use http::StatusCode;

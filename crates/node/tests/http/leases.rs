@@ -1,4 +1,4 @@
-//! Leases over HTTP.
+//! Leases over HTTP, from grant to end.
 
 use crate::harness::with_node;
 

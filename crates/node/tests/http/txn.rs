@@ -1,4 +1,4 @@
-//! Transactions over HTTP.
+//! Transactions over HTTP, as JSON goes in and out.
 
 use serde_json::json;
 
