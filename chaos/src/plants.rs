@@ -44,7 +44,7 @@ pub const PLANTS: &[Plant] = &[
         name: "count-vote-twice",
         summary: "a candidate's own vote counts once for each peer it asked",
         scenario: "isolate-the-leader",
-        rules: &[Rule::OneLeaderPerTerm],
+        rules: &[Rule::OneLeaderPerTerm, Rule::LeaderCompleteness],
     },
     Plant {
         name: "read-without-index",

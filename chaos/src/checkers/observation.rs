@@ -68,6 +68,9 @@ pub enum NodeEvent {
     Stopped,
     /// Its disk is gone with all that was on it. Told while the node is stopped.
     DiskLost,
+    /// A bit of what its disk holds flipped. If it lies in the very last batch, or in the vote, no
+    /// node can tell it from a write that was never finished: what it promised may be gone.
+    DiskRotted,
     /// Entries were added to its log, one after the other. Whose log has an entry first proposed
     /// it.
     Appended(Vec<EntryMark>),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CLIENTS, Cluster, at, host_name};
 use crate::{
+    checkers::NodeEvent,
     disk::Hardship,
     timeline::{EventKind, Fault, FaultKind},
 };
@@ -173,6 +174,8 @@ impl Cluster {
         }
         let Some(rot) = self.seats[at(node)].disk.rot() else { return false };
         self.disks_lost[at(node)] = true;
+        let now_us = self.now_us();
+        self.record.lock().node_event(now_us, node, NodeEvent::DiskRotted);
         let detail = format!("{} at {}", rot.file, rot.offset);
         let fault = self.begin(FaultKind::BitRot, &[node], &detail, Undo::Nothing);
         self.end(fault);

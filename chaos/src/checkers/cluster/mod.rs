@@ -160,6 +160,7 @@ impl Cluster {
             }
             NodeEvent::Stopped => node.state = None,
             NodeEvent::DiskLost => self.lost_identities.extend(node.lose_disk()),
+            NodeEvent::DiskRotted => node.rot(),
             NodeEvent::Appended(entries) => {
                 for entry in entries {
                     self.append(number, entry, &mut findings);
@@ -255,13 +256,16 @@ impl Cluster {
 
     /// A snapshot that a leader sent is on the disk before the store is replaced by it (figure 13 of
     /// the extended Raft paper: saved in step 5, taken over in step 8). Until then its position is
-    /// past the applied one, of a node that does not lead, and everything in it is committed.
+    /// past the applied one, of a node that leads no more, and everything in it is committed.
     fn installs_committed(&self, now: NodeState, findings: &mut Findings) {
         let Some(snapshot) = now.snapshot.filter(|_index| now.snapshot > now.applied) else {
             return;
         };
         let committed = self.committed.last_key_value().map(|(index, _)| *index);
-        if now.role == Role::Leader || Some(snapshot) > committed {
+        // Who is deposed by the snapshot still says that it leads until its vote is saved.
+        let leads = now.role == Role::Leader
+            && self.leaders.last_key_value().is_none_or(|(newest, _)| *newest <= now.term);
+        if leads || Some(snapshot) > committed {
             let what = format!(
                 "its snapshot position {snapshot} is past its applied one {}",
                 node::show(now.applied)

@@ -137,6 +137,15 @@ impl Node {
         identity
     }
 
+    /// Forgets what it promised, for nobody can tell what is left of it; what its disk held still
+    /// counts for what was acknowledged.
+    pub(super) fn rot(&mut self) {
+        self.held_before_loss = self.durable.max(self.snapshot).max(self.held_before_loss);
+        self.flushed = None;
+        self.snapshot = None;
+        self.ballot = None;
+    }
+
     pub(super) fn flush(&mut self, through: u64, evidence: Evidence, findings: &mut Findings) {
         let on_disk = self.durable.max(self.snapshot);
         if evidence == Evidence::Disks && on_disk < Some(through) {

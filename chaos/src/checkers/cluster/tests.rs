@@ -184,6 +184,19 @@ fn a_lost_disk_does_not_make_an_acknowledgement_wrong() {
 }
 
 #[test]
+fn rot_may_take_what_was_promised_and_no_more() {
+    let mut told = Told::settled();
+    told.happened(1, NodeEvent::DiskRotted);
+    told.happened(1, NodeEvent::Stopped);
+    told.happened(1, start(1, vec![mark(0, 1), mark(1, 1), mark(2, 1)]));
+    told.cluster.acknowledged(told.at_us, 0, 13);
+    assert_eq!(told.rules(), []);
+    told.happened(1, NodeEvent::Stopped);
+    told.happened(1, start(1, vec![mark(0, 1)]));
+    assert_eq!(told.rules(), [Rule::PromiseKept]);
+}
+
+#[test]
 fn a_promise_before_the_disk_has_it_is_found() {
     let mut told = Told::settled();
     told.happened(0, NodeEvent::Appended(vec![mark(4, 1)]));
