@@ -32,7 +32,7 @@ const BATCH_PROPOSALS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Batches on their way.
-const BATCHES_MAX: usize = 8;
+const BATCHES_MAX: usize = 2;
 
 /// The longest wait for a batch's outcomes; what is on its way then has an unknown outcome.
 const BATCH_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,8 +1,9 @@
 //! The one batching task in front of openraft.
 //!
 //! Whatever waits when the task looks becomes one batch: stamped with the replicated clock, handed
-//! to openraft in one call, answered entry by entry as it is applied. Two batches are in flight, so
-//! that the next gathers while one is on its way; under load batches grow and nobody lingers.
+//! to openraft in one call, answered entry by entry as it is applied. The next gathers while one is
+//! on its way, and leaves when that is back, or is away for long; so under load batches grow, and
+//! without load nobody lingers.
 //!
 //! The task is also the only one that stamps. While nobody writes it proposes a tick by itself when
 //! something in the store is due, or when leases run and the store's clock fell behind; and it
@@ -41,6 +42,10 @@ const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Batches in flight.
 const BATCHES_MAX: usize = 2;
+
+/// A batch leaves while the one before it is on its way only if that takes longer than this: near
+/// by, fewer and larger batches cost less; far away, nobody waits for two round trips.
+const GATHERING_MAX: Duration = Duration::from_millis(10);
 
 /// How often the clock is read while nobody writes, and so how late an expiry may be.
 const CLOCK_INTERVAL: Duration = Duration::from_millis(50);
@@ -198,8 +203,7 @@ impl Batching {
 
     /// Makes one batch of what waits and sends it on its way.
     async fn batch(&mut self, first: Waiting) {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.expect("the semaphore is never closed");
+        let place = self.place().await;
         self.task.buggify.pause("consensus.before-batch").await;
         let mut bytes = first.body.len();
         let mut batch = vec![first];
@@ -218,6 +222,18 @@ impl Batching {
         if !batch.is_empty() {
             self.send(batch, place);
         }
+    }
+
+    /// Waits until a batch may leave.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(BATCHES_MAX).expect("a handful");
+        let alone = Arc::clone(&self.places).acquire_many_owned(all);
+        if let Ok(alone) = world::timeout(GATHERING_MAX, alone).await {
+            let mut places = alone.expect("the semaphore is never closed");
+            return places.split(1).expect("there is one");
+        }
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.expect("the semaphore is never closed")
     }
 
     fn send(&mut self, batch: Vec<Waiting>, place: OwnedSemaphorePermit) {
