@@ -21,12 +21,14 @@ pub(crate) async fn run(
     output: Output,
 ) -> anyhow::Result<Exit> {
     let mut detector = client.failure_detector(arguments.limit).await?.value;
+    if output != Output::Json {
+        detector.peers.sort_by(|one, other| one.name.cmp(&other.name));
+    }
     let mut screen = Screen::new();
     match output {
         Output::Json => screen.json(&detector)?,
         Output::Simple => screen.write_all(lines(&detector).as_bytes())?,
         Output::Table => {
-            detector.peers.sort_by(|one, other| one.name.cmp(&other.name));
             screen.write_all(headline(&detector.node).as_bytes())?;
             screen.write_all(b"\n")?;
             screen.write_all(peers_table(&detector).as_bytes())?;
