@@ -33,4 +33,5 @@ pub mod scenarios;
 pub mod story;
 pub mod timeline;
 pub mod trace;
+pub mod watchdog;
 pub mod workload;

@@ -1,6 +1,6 @@
 //! The `chaos` binary: lists, runs and replays simulations.
 //!
-//! Exit codes: 0 nothing was violated, 1 something was, 2 the command line cannot be used.
+//! Exit codes: 0 nothing was violated, 1 something was, 2 what was asked for cannot be done.
 
 mod arguments;
 mod commands;
@@ -8,10 +8,15 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mainstay_chaos::watchdog;
 
 use crate::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
+    if let Err(error) = watchdog::start() {
+        commands::complain(&error.into());
+        return ExitCode::from(2);
+    }
     let outcome = match Arguments::parse().command {
         Command::List => commands::list(),
         Command::Run(arguments) => commands::run::run(&arguments),
@@ -22,7 +27,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             commands::complain(&error);
-            ExitCode::from(1)
+            ExitCode::from(2)
         }
     }
 }

@@ -23,6 +23,11 @@ impl SharedRecord {
     pub fn lock(&self) -> MutexGuard<'_, Record> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The record, if nobody has it at this moment.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Record>> {
+        self.0.try_lock().ok()
+    }
 }
 
 /// See the module comment.

@@ -21,6 +21,7 @@ use crate::{
     story::{Story, Stuck},
     timeline::{EventKind, Timeline},
     trace::Trace,
+    watchdog,
     workload::{self, Orders},
 };
 
@@ -127,6 +128,7 @@ pub fn run(plan: Plan) -> RunReport {
     let Plan { scenario, seed, planted, log } = plan;
     let trace = if log { Trace::with_log() } else { Trace::default() };
     let record = SharedRecord::default();
+    watchdog::run_begins(scenario.name, seed, &record);
     let orders = Orders::default();
     let mut dice = Dice::derive(seed, "shape", 0);
     let mut shape = (scenario.shape)(&mut dice);
@@ -160,6 +162,7 @@ pub fn run(plan: Plan) -> RunReport {
     let counters = world_counters(&story);
     let simulated_ms = story.now_us() / 1000;
     drop(story);
+    watchdog::run_ended();
     let record = std::mem::take(&mut *record.lock());
     let mut judgement = checkers::judge(&record.history, &record.timeline, &replicas, &bounds);
     let mut violations = record.violations;
@@ -236,6 +239,7 @@ fn world_counters(story: &Story) -> BTreeMap<&'static str, u64> {
         add("failed-disk-calls", disk.failed_calls);
     }
     add("reads-at-the-end", u64::from(story.orders().checked()));
+    add("delays", story.nodes().map(|node| story.delays(node)).sum());
     for (site, count) in story.crash_points() {
         add(site, *count);
     }

@@ -43,6 +43,7 @@ struct State {
     planted: Option<&'static str>,
     /// How often of a thousand an active site holds its task up.
     delays_per_mille: u64,
+    delays: u64,
     passes: BTreeMap<&'static str, u64>,
     trap: Option<&'static str>,
     sprung: Option<&'static str>,
@@ -60,6 +61,7 @@ impl NodeSaboteur {
             seed,
             planted,
             delays_per_mille: 0,
+            delays: 0,
             passes: BTreeMap::new(),
             trap: None,
             sprung: None,
@@ -106,6 +108,12 @@ impl NodeSaboteur {
         std::mem::take(&mut self.state().notes)
     }
 
+    /// How often a task was held up, traps not counted.
+    #[must_use]
+    pub fn delays(&self) -> u64 {
+        self.state().delays
+    }
+
     /// How often each site was passed.
     #[must_use]
     pub fn passes(&self) -> BTreeMap<&'static str, u64> {
@@ -137,6 +145,7 @@ impl Saboteur for NodeSaboteur {
         if !state.dice.per_mille(per_mille) {
             return None;
         }
+        state.delays += 1;
         Some(Duration::from_millis(state.dice.between(1..=DELAY_MS_MAX)))
     }
 

@@ -230,6 +230,12 @@ impl Cluster {
         Some(site)
     }
 
+    /// How often a task of the node was held up where order matters.
+    #[must_use]
+    pub fn delays(&self, node: u32) -> u64 {
+        self.seats[at(node)].saboteur.delays()
+    }
+
     /// How often a node stepped into a trap, by site.
     #[must_use]
     pub const fn crash_points(&self) -> &BTreeMap<&'static str, u64> {
@@ -282,6 +288,7 @@ impl Cluster {
             self.broken = crate::panics::take().or(self.broken.take());
         }
         self.look();
+        crate::watchdog::step_ended();
         self.broken.is_none()
     }
 

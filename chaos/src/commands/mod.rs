@@ -8,15 +8,15 @@ use std::process::ExitCode;
 
 use mainstay_chaos::{plants::PLANTS, scenarios::SCENARIOS};
 
-/// Prints the names of scenarios and bugs, one a line.
+/// Prints the names of scenarios and bugs, one a line, and what each does under it.
 #[expect(clippy::unnecessary_wraps, reason = "commands have one shape")]
 #[expect(clippy::print_stdout, reason = "this is what was asked for")]
 pub(crate) fn list() -> anyhow::Result<ExitCode> {
     for scenario in SCENARIOS {
-        println!("scenario {}  {}", scenario.name, scenario.summary);
+        println!("scenario {}\n    {}", scenario.name, scenario.summary);
     }
     for plant in PLANTS {
-        println!("plant {}  {}", plant.name, plant.summary);
+        println!("plant {}\n    {}", plant.name, plant.summary);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,6 +39,16 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     if arguments.report.is_some() && arguments.jobs > 1 {
         bail!("a report needs the whole of each run: use --report without --jobs");
     }
+    // What cannot be written is found out before everything is run.
+    let json = match &arguments.json {
+        Some(path) => {
+            Some(File::create(path).with_context(|| format!("create {}", path.display()))?)
+        }
+        None => None,
+    };
+    if let Some(folder) = &arguments.report {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
     let plans = plans(arguments);
     let started = Instant::now();
     let progress = progress_bar(plans.len());
@@ -55,10 +65,9 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     progress.finish_and_clear();
     let failed = runs.iter().filter(|run| !run.violations.is_empty()).count();
     summarise(&runs, failed, started.elapsed());
-    if let Some(path) = &arguments.json {
+    if let Some(file) = json {
         let runs = RunsJson { commit: commit(), toolchain: env!("CHAOS_TOOLCHAIN"), runs };
-        let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
-        serde_json::to_writer(file, &runs).with_context(|| format!("write {}", path.display()))?;
+        serde_json::to_writer(file, &runs).context("write the runs as JSON")?;
     }
     Ok(if failed > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
@@ -110,7 +119,13 @@ fn in_processes(plans: &[Plan], jobs: u16, progress: &ProgressBar) -> anyhow::Re
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(plan) = plans.get(at) else { return worker.end() };
-                        let answer = worker.ask(plan)?;
+                        let answer = match worker.ask(plan) {
+                            Ok(answer) => answer,
+                            Err(error) => {
+                                worker = Worker::start()?;
+                                died(plan, &error)
+                            }
+                        };
                         tell(plan, &answer, progress);
                         answers.lock().unwrap_or_else(PoisonError::into_inner).insert(at, answer);
                     }
@@ -157,8 +172,7 @@ impl Worker {
             .context("ask for a run")?;
         let mut line = String::new();
         self.answers.read_line(&mut line).context("read a run")?;
-        serde_json::from_str(&line)
-            .with_context(|| format!("the process died at: {}", replay_line(plan)))
+        serde_json::from_str(&line).context("understand a run")
     }
 
     fn end(self) -> anyhow::Result<()> {
@@ -166,6 +180,17 @@ impl Worker {
         drop(questions);
         process.wait().context("wait for the process")?;
         Ok(())
+    }
+}
+
+/// What is told of a run that took its process with it.
+fn died(plan: &Plan, error: &anyhow::Error) -> RunJson {
+    RunJson {
+        scenario: plan.scenario.name.to_owned(),
+        seed: plan.seed,
+        trace_hash: String::new(),
+        violations: vec![format!("the process that carried it out ended: {error:#}")],
+        coverage: BTreeMap::new(),
     }
 }
 
