@@ -4,7 +4,7 @@
 //! client may do in `mainstay_client`; each command is one file that turns its arguments into calls
 //! and the answers into text. Whatever goes wrong arrives here as one error, is printed once with
 //! its whole chain of causes, and becomes an exit code that says whether anything took effect
-//! ([`exit`](mod@exit)).
+//! (`exit.rs`).
 //!
 //! It is a library so that tests can ship the program under a name of their own; [`main`] is all
 //! that it offers.
