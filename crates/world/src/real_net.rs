@@ -1,4 +1,4 @@
-//! The machine's TCP.
+//! The machine's TCP, with Nagle's algorithm off.
 
 use std::{io, net::SocketAddr};
 
