@@ -44,15 +44,16 @@ fn busy(dice: &mut Dice) -> Workload {
 fn story(story: &mut Story) -> Result<(), Stuck> {
     for _round in 0..8 {
         let leader = story.begin()?;
-        let victim = if story.dice().percent(60) { leader } else { story.another(leader) };
         let site = *story.dice().pick(SITES);
+        let votes = site.contains("vote");
+        let victim =
+            if !votes && story.dice().percent(60) { leader } else { story.another(leader) };
         story.set_trap(victim, site);
-        if site.contains("vote") {
+        if votes {
             // Votes come with elections.
-            let other = story.another(victim);
-            story.kill_process(other);
-            story.run_ms(300);
-            story.restart(other);
+            story.kill_process(leader);
+            story.run_ms(700);
+            story.restart(leader);
         } else if site.contains("seal") {
             // An end of the log is sealed at a start.
             story.kill_process(victim);
