@@ -4,8 +4,8 @@
 //! pre-vote once the leader lease has expired and the detector suspects the leader, and asks again
 //! while that stays so; nodes with less of the log, or a larger id, ask a little later, so that
 //! votes are seldom split. While the detector objects, openraft's own timer is held off, but never
-//! beyond a cap. A leader that cannot write (a stalled disk, a failed one, a lagging event loop)
-//! hands over.
+//! beyond a cap. A leader that cannot write (a stalled disk, a failed one, a lagging event loop,
+//! links over which no quorum answers in time) hands over.
 //!
 //! All this decides only *when to ask*: openraft refuses a campaign within the lease, and voters
 //! decide. When the task ends, for whatever reason, openraft's timer is switched on.
@@ -20,6 +20,7 @@ use std::{
 
 use mainstay_failure_detector::{Level, OwnHealth};
 use mainstay_world::{self as world, Instant};
+use openraft::async_runtime::WatchReceiver as _;
 use tracing::{info, warn};
 
 use crate::{
@@ -55,11 +56,15 @@ const LAG_UNWELL: Duration = Duration::from_millis(100);
 /// A leader whose timers are later than this, on average over a second or so, hands over.
 const LAG_HAND_OVER: Duration = Duration::from_millis(150);
 
-/// The time between two hand-overs that a leader begins by itself.
+/// A leader that took over from one in trouble keeps the title at least this long: leadership does
+/// not go round in circles when everybody is in trouble.
 const HAND_OVER_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The time between two hand-overs that a leader in trouble tries.
+const HAND_OVER_RETRY: Duration = Duration::from_secs(1);
+
 /// The time after which a leader that found nobody to hand over to looks again.
-const HAND_OVER_RETRY: Duration = Duration::from_millis(100);
+const CANDIDATE_RETRY: Duration = Duration::from_millis(100);
 
 /// How long a hand-over may take.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
@@ -235,6 +240,9 @@ impl Campaigns {
         let mut campaign = self.campaign.take().unwrap_or_else(|| Campaign::began(before, now));
         if let Some(cause) = self.task.parts.elections.announced(next.term) {
             campaign.cause = cause;
+            if cause.is_trouble() {
+                self.hand_over_after = now + HAND_OVER_INTERVAL;
+            }
         }
         let since = campaign.candidate.filter(|(term, _at)| *term == next.term);
         campaign.phases.vote_ms = since.map(|(_term, at)| milliseconds(now.since(at)));
@@ -430,10 +438,10 @@ impl Campaigns {
         }
         let Some(cause) = self.trouble(failed) else { return };
         if !self.task.hand_overs.has_candidate() {
-            self.hand_over_after = now + HAND_OVER_RETRY;
+            self.hand_over_after = now + CANDIDATE_RETRY;
             return;
         }
-        self.hand_over_after = now + HAND_OVER_INTERVAL;
+        self.hand_over_after = now + HAND_OVER_RETRY;
         let hand_overs = self.task.hand_overs.clone();
         world::spawn(async move {
             let outcome = hand_overs.run(None, cause, now + HAND_OVER_DEADLINE).await;
@@ -460,8 +468,16 @@ impl Campaigns {
                 });
             }
         }
-        (self.lag.mean >= LAG_HAND_OVER)
-            .then(|| ElectionCause::Lag { lag_ms: milliseconds(self.lag.mean) })
+        if self.lag.mean >= LAG_HAND_OVER {
+            return Some(ElectionCause::Lag { lag_ms: milliseconds(self.lag.mean) });
+        }
+        // Its followers may hear it well and keep it, while their answers come too late to count:
+        // then it can neither write nor will it be replaced.
+        let metrics = self.task.parts.raft.data_metrics();
+        let acked = metrics.borrow_watched().last_quorum_acked.map(|acked| acked.0);
+        let quorum_age = acked.map_or(Duration::ZERO, |acked| acked.elapsed());
+        (!self.seen.alone && quorum_age >= 2 * self.task.lease)
+            .then(|| ElectionCause::NoQuorum { quorum_age_ms: milliseconds(quorum_age) })
     }
 }
 

@@ -67,6 +67,12 @@ pub enum ElectionCause {
         /// By how much its timers were late, in milliseconds.
         lag_ms: u64,
     },
+    /// No quorum answered the leader in time, over links that were slow to it alone, and it handed
+    /// over.
+    NoQuorum {
+        /// Since when no quorum had confirmed it, in milliseconds.
+        quorum_age_ms: u64,
+    },
     /// An operator asked for another leader.
     Operator,
     /// The leader shut down in good order and handed over.
@@ -99,20 +105,31 @@ impl ElectionCause {
             Self::Stall { .. } => "stall",
             Self::StorageFailed => "storage_failed",
             Self::Lag { .. } => "lag",
+            Self::NoQuorum { .. } => "no_quorum",
             Self::Operator => "operator",
             Self::Shutdown => "shutdown",
             Self::Untold => "untold",
         }
     }
 
+    /// Whether a leader handed over because it could not write.
+    #[must_use]
+    pub const fn is_trouble(&self) -> bool {
+        matches!(
+            self,
+            Self::Stall { .. } | Self::StorageFailed | Self::Lag { .. } | Self::NoQuorum { .. }
+        )
+    }
+
     /// Every word that [`Self::as_str`] can answer.
-    pub const WORDS: [&'static str; 9] = [
+    pub const WORDS: [&'static str; 10] = [
         "no_leader",
         "silence",
         "lease_expired",
         "stall",
         "storage_failed",
         "lag",
+        "no_quorum",
         "operator",
         "shutdown",
         "untold",
@@ -133,6 +150,9 @@ impl fmt::Display for ElectionCause {
             ),
             Self::StorageFailed => formatter.write_str("the leader's storage failed"),
             Self::Lag { lag_ms } => write!(formatter, "the leader lagged by {lag_ms} ms"),
+            Self::NoQuorum { quorum_age_ms } => {
+                write!(formatter, "no quorum answered the leader for {quorum_age_ms} ms")
+            }
             Self::Operator => formatter.write_str("an operator asked for it"),
             Self::Shutdown => formatter.write_str("the leader shut down"),
             Self::Untold => formatter.write_str("the new leader has not told why"),
@@ -320,6 +340,7 @@ mod tests {
             ElectionCause::Stall { oldest_sync_ms: 400, budget_ms: 300 },
             ElectionCause::StorageFailed,
             ElectionCause::Lag { lag_ms: 500 },
+            ElectionCause::NoQuorum { quorum_age_ms: 700 },
             ElectionCause::Operator,
             ElectionCause::Shutdown,
             ElectionCause::Untold,

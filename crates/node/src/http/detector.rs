@@ -165,6 +165,9 @@ fn write_numbers(document: &mut Document, cause: &ElectionCause) {
             .number("oldest_sync_ms", *oldest_sync_ms)
             .text(",")
             .number("budget_ms", *budget_ms),
+        ElectionCause::NoQuorum { quorum_age_ms } => {
+            document.number("quorum_age_ms", *quorum_age_ms)
+        }
         ElectionCause::Lag { lag_ms } => document.number("lag_ms", *lag_ms),
         ElectionCause::NoLeader
         | ElectionCause::LeaseExpired
