@@ -18,14 +18,13 @@ use std::{
     time::Duration,
 };
 
-use mainstay_failure_detector::{Level, OwnHealth};
+use mainstay_failure_detector::Level;
 use mainstay_world::{self as world, Instant};
-use openraft::async_runtime::WatchReceiver as _;
 use tracing::{info, warn};
 
 use crate::{
-    detection::stall_budget,
     election::{Election, ElectionCause, ElectionPhases},
+    fitness::{Fitness, milliseconds},
     handover::{HandOverError, HandOvers},
     observation::Leadership,
     running::Parts,
@@ -49,12 +48,6 @@ const CAMPAIGN_PAUSE_MAX: Duration = Duration::from_millis(400);
 /// The detector may object to an election for this long after the last append, or for two leader
 /// leases if that is longer.
 const OBJECTION_MAX: Duration = Duration::from_secs(2);
-
-/// A node whose timers are later than this is unwell, and does not campaign.
-const LAG_UNWELL: Duration = Duration::from_millis(100);
-
-/// A leader whose timers are later than this, on average over a second or so, hands over.
-const LAG_HAND_OVER: Duration = Duration::from_millis(150);
 
 /// A leader that took over from one in trouble keeps the title at least this long: leadership does
 /// not go round in circles when everybody is in trouble.
@@ -85,7 +78,7 @@ pub(crate) struct CampaignTask {
 /// The task and what it remembers.
 struct Campaigns {
     task: CampaignTask,
-    lag: Lag,
+    fitness: Fitness,
     /// Whether openraft's own timer is on; `None` before it was set.
     timer: Option<bool>,
     /// The leader, role and term seen last, and since when.
@@ -113,22 +106,6 @@ struct Campaign {
     phases: ElectionPhases,
 }
 
-/// By how much this node's timers are late.
-#[derive(Debug, Default)]
-struct Lag {
-    /// The newest lateness, forgotten by an eighth at each look.
-    recent: Duration,
-    /// The mean of the last second or so.
-    mean: Duration,
-}
-
-impl Lag {
-    fn record(&mut self, late: Duration) {
-        self.recent = late.max(self.recent * 7 / 8);
-        self.mean = (self.mean * 31 + late) / 32;
-    }
-}
-
 /// Switches openraft's timer on when the task ends.
 struct Backstop(RaftHandle);
 
@@ -144,9 +121,10 @@ impl CampaignTask {
         let _backstop = Backstop(self.parts.raft.clone());
         let now = Instant::now();
         let seen = *self.parts.leadership.borrow();
+        let fitness = Fitness::new(&self.parts, self.lease);
         let campaigns = Campaigns {
             task: self,
-            lag: Lag::default(),
+            fitness,
             timer: None,
             seen,
             seen_at: now,
@@ -177,21 +155,12 @@ impl Campaigns {
                     if changed.is_err() { return }
                 }
                 () = world::sleep_until(planned) => {
-                    self.lag.record(planned.elapsed());
+                    self.fitness.timer_fired(planned.elapsed());
                 }
             }
             let failed = failure.borrow_and_update().is_some();
             self.follow(*leadership.borrow_and_update());
-            let ask_again = self.task.parts.detector.look(OwnHealth {
-                scheduling_lag: self.lag.recent,
-                oldest_sync_age: self
-                    .task
-                    .parts
-                    .storage
-                    .progress()
-                    .oldest_unfinished
-                    .unwrap_or_default(),
-            });
+            let ask_again = self.task.parts.detector.look(self.fitness.own_health());
             let now = Instant::now();
             let mut wait = ask_again.min(TICK);
             if self.seen.leads {
@@ -320,7 +289,7 @@ impl Campaigns {
             self.task.parts.detector.last_append().map_or(self.seen_at, |at| at.max(self.seen_at));
         let silence = now.since(heard);
         let objects = self.objects() && silence < OBJECTION_MAX.max(2 * self.task.lease);
-        let well = self.is_well() || silence >= OBJECTION_MAX;
+        let well = self.fitness.is_well() || silence >= OBJECTION_MAX;
         self.set_timer(!objects && well);
         let candidate = seen.role == Role::Candidate;
         let patience =
@@ -410,14 +379,6 @@ impl Campaigns {
         u32::try_from(before.count()).unwrap_or(u32::MAX)
     }
 
-    fn is_well(&self) -> bool {
-        let oldest = self.task.parts.storage.progress().oldest_unfinished.unwrap_or_default();
-        // Half of the smallest budget first: the budget itself takes some reckoning.
-        let slow = oldest >= Duration::from_millis(150)
-            && oldest * 2 >= stall_budget(&self.task.parts.storage);
-        !slow && self.lag.recent < LAG_UNWELL
-    }
-
     fn round_trip_max(&self) -> Duration {
         let links = self.task.parts.links.all();
         let longest = links.iter().filter(|link| link.is_healthy());
@@ -436,7 +397,7 @@ impl Campaigns {
         if now < self.hand_over_after {
             return;
         }
-        let Some(cause) = self.trouble(failed) else { return };
+        let Some(cause) = self.fitness.trouble(failed, self.seen.alone) else { return };
         if !self.task.hand_overs.has_candidate() {
             self.hand_over_after = now + CANDIDATE_RETRY;
             return;
@@ -451,33 +412,6 @@ impl Campaigns {
                 warn!(%error, %cause, "this leader is in trouble and leads on");
             }
         });
-    }
-
-    /// What keeps this leader from writing.
-    fn trouble(&self, failed: bool) -> Option<ElectionCause> {
-        if failed {
-            return Some(ElectionCause::StorageFailed);
-        }
-        let oldest = self.task.parts.storage.progress().oldest_unfinished.unwrap_or_default();
-        if oldest >= Duration::from_millis(300) {
-            let budget = stall_budget(&self.task.parts.storage);
-            if oldest >= budget {
-                return Some(ElectionCause::Stall {
-                    oldest_sync_ms: milliseconds(oldest),
-                    budget_ms: milliseconds(budget),
-                });
-            }
-        }
-        if self.lag.mean >= LAG_HAND_OVER {
-            return Some(ElectionCause::Lag { lag_ms: milliseconds(self.lag.mean) });
-        }
-        // Its followers may hear it well and keep it, while their answers come too late to count:
-        // then it can neither write nor will it be replaced.
-        let metrics = self.task.parts.raft.data_metrics();
-        let acked = metrics.borrow_watched().last_quorum_acked.map(|acked| acked.0);
-        let quorum_age = acked.map_or(Duration::ZERO, |acked| acked.elapsed());
-        (!self.seen.alone && quorum_age >= 2 * self.task.lease)
-            .then(|| ElectionCause::NoQuorum { quorum_age_ms: milliseconds(quorum_age) })
     }
 }
 
@@ -496,39 +430,5 @@ impl Campaign {
             elected: None,
             phases: ElectionPhases::default(),
         }
-    }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_late_timer_is_remembered_for_a_moment_and_weighs_little_in_the_mean() {
-        let mut lag = Lag::default();
-        lag.record(Duration::from_millis(200));
-        assert_eq!(lag.recent, Duration::from_millis(200));
-        assert!(lag.mean < Duration::from_millis(10));
-        for _ in 0..16 {
-            lag.record(Duration::ZERO);
-        }
-        assert!(lag.recent < Duration::from_millis(25));
-    }
-
-    #[test]
-    fn timers_that_stay_late_make_a_leader_hand_over() {
-        let mut lag = Lag::default();
-        for _ in 0..32 {
-            assert!(lag.mean < LAG_HAND_OVER);
-            lag.record(Duration::from_millis(220));
-        }
-        for _ in 0..32 {
-            lag.record(Duration::from_millis(220));
-        }
-        assert!(lag.mean >= LAG_HAND_OVER);
     }
 }

@@ -29,7 +29,7 @@ use tracing::info;
 use crate::election::Election;
 
 /// The stall budget is at least this: below it a sync is slow and nothing follows from it.
-const STALL_BUDGET_MIN: Duration = Duration::from_millis(300);
+pub(crate) const STALL_BUDGET_MIN: Duration = Duration::from_millis(300);
 
 /// The stall budget is at most this, however slow syncs have been.
 const STALL_BUDGET_MAX: Duration = Duration::from_secs(1);

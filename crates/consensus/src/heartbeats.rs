@@ -11,6 +11,7 @@ use openraft::async_runtime::WatchReceiver as _;
 
 use crate::{
     detection::Beat,
+    fitness::milliseconds,
     observation::Leadership,
     peer::message::{Answer, Call},
     running::Parts,
@@ -53,8 +54,6 @@ impl Heartbeats {
     }
 
     fn make(&self, sequence: u64, leadership: Leadership, telling: bool) -> Beat {
-        let milliseconds =
-            |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let metrics = self.parts.raft.data_metrics();
         let last = metrics
             .borrow_watched()

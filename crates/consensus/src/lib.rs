@@ -17,6 +17,7 @@ mod core;
 mod detection;
 mod election;
 mod error;
+mod fitness;
 mod forwarding;
 mod handover;
 mod heartbeats;
