@@ -299,6 +299,8 @@ impl Consensus {
             purged: None,
         };
         if let Some(running) = self.core.running() {
+            // What openraft has written down, which may be behind what a peer said of itself.
+            standing.term = running.raft.server_metrics().borrow_watched().vote.leader_id.term;
             let metrics = running.raft.data_metrics();
             let metrics = metrics.borrow_watched();
             let index = |id: &Option<type_config::LogId>| id.as_ref().map(|id| id.index);
