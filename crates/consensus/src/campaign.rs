@@ -310,7 +310,7 @@ impl Campaigns {
 
     async fn ask(&mut self, now: Instant, silence: Duration, rank: u32) {
         let cause = self.cause();
-        let previous = self.seen.leader.filter(|leader| *leader != self.task.parts.node_id);
+        let previous = self.other_leader();
         if self.campaign.is_none() {
             info!(term = self.seen.term, %cause, silence_ms = silence.as_millis(), rank,
                 "asking for an election");
@@ -336,10 +336,14 @@ impl Campaigns {
         let _ = self.task.parts.raft.trigger().elect(true).await;
     }
 
+    /// The leader, if one is known and it is not this node.
+    fn other_leader(&self) -> Option<u64> {
+        self.seen.leader.filter(|leader| *leader != self.task.parts.node_id)
+    }
+
     /// Why a campaign begins now.
     fn cause(&self) -> ElectionCause {
-        let leader = self.seen.leader.filter(|leader| *leader != self.task.parts.node_id);
-        let Some(leader) = leader else { return ElectionCause::NoLeader };
+        let Some(leader) = self.other_leader() else { return ElectionCause::NoLeader };
         let reading = self.task.parts.detector.reading(leader);
         match reading.and_then(|reading| Some((reading.phi?, reading.suspect_threshold))) {
             Some((phi, threshold)) if phi >= threshold => ElectionCause::Silence { phi, threshold },
@@ -350,8 +354,7 @@ impl Campaigns {
 
     /// Whether the detector takes the leader for one that lives and leads.
     fn objects(&self) -> bool {
-        let leader = self.seen.leader.filter(|leader| *leader != self.task.parts.node_id);
-        leader.is_some_and(|leader| {
+        self.other_leader().is_some_and(|leader| {
             let level = self.task.parts.detector.level(leader);
             level.is_some_and(|level| level < Level::Suspect) && !self.denies(leader)
         })

@@ -22,6 +22,7 @@ use crate::{
     detection::{Beat, Detector},
     election::{ElectionCause, Elections},
     error::StartError,
+    fitness::milliseconds,
     forwarding::{Forwarding, refusal},
     handover::{HandOver, HandOverError, HandOvers, TransferCause},
     heartbeats::Heartbeats,
@@ -184,7 +185,6 @@ impl Running {
         let metrics = metrics.borrow_watched();
         let leadership = *self.leadership.borrow();
         let now = Instant::now();
-        let milliseconds = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         Pong {
             term: leadership.term,
             leads: leadership.leads,
