@@ -26,11 +26,24 @@ use mainstay_codec::checksum;
 
 /// What a disk writes whole or not at all, in bytes; every frame begins at a multiple of it.
 pub(crate) const SECTOR_LEN: usize = 512;
+/// What an operating system keeps of a file in memory as one piece, in bytes. A write that fills
+/// the last such piece with zeros spares it from reading what it is to overwrite.
+const PAGE_LEN: usize = 4096;
 /// Bytes in front of a frame's payload.
 pub(crate) const FRAME_HEADER_LEN: usize = 40;
 
 const MAGIC: [u8; 4] = *b"MFRM";
 const CHECKSUM_AT: usize = 36;
+
+/// A frame that is ready to be written.
+#[derive(Debug)]
+pub(crate) struct SealedFrame {
+    /// The frame, and behind it zeros up to the end of a page: what stands there already.
+    pub(crate) bytes: Bytes,
+    /// Bytes of the frame itself.
+    pub(crate) len: usize,
+    pub(crate) checksum: u32,
+}
 
 /// Where a frame belongs and what it follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +85,7 @@ pub(crate) struct FrameBuilder {
 
 impl FrameBuilder {
     pub(crate) fn with_capacity(payload_len: usize) -> Self {
-        let mut bytes = Vec::with_capacity(frame_len(payload_len));
+        let mut bytes = Vec::with_capacity(frame_len(payload_len) + PAGE_LEN);
         bytes.resize(FRAME_HEADER_LEN, 0);
         Self { bytes }
     }
@@ -99,8 +112,9 @@ impl FrameBuilder {
         frame_len(self.bytes.len() - FRAME_HEADER_LEN)
     }
 
-    /// The frame's bytes and its checksum. `seed` is the checksum of the segment's header.
-    pub(crate) fn seal(mut self, place: FramePlace, seed: u32) -> (Bytes, u32) {
+    /// The frame as it is written. `seed` is the checksum of the segment's header, `file_len` the
+    /// length of its file.
+    pub(crate) fn seal(mut self, place: FramePlace, seed: u32, file_len: u64) -> SealedFrame {
         let payload_len = self.bytes.len() - FRAME_HEADER_LEN;
         let payload_len = u32::try_from(payload_len).expect("batches are far below 4 GiB");
         self.bytes.resize(self.frame_len(), 0);
@@ -113,7 +127,12 @@ impl FrameBuilder {
         head[32..36].copy_from_slice(&place.previous.to_le_bytes());
         let sum = frame_checksum(&self.bytes, seed);
         self.bytes[CHECKSUM_AT..FRAME_HEADER_LEN].copy_from_slice(&sum.to_le_bytes());
-        (self.bytes.into(), sum)
+        let len = self.bytes.len();
+        let end = place.offset + len as u64;
+        let padding = end.next_multiple_of(PAGE_LEN as u64).min(file_len).saturating_sub(end);
+        let padding = usize::try_from(padding).expect("less than a page");
+        self.bytes.resize(len + padding, 0);
+        SealedFrame { bytes: self.bytes.into(), len, checksum: sum }
     }
 }
 
@@ -174,10 +193,16 @@ mod tests {
 
     const PLACE: FramePlace = FramePlace { segment: 2, sequence: 9, offset: 1024, previous: 5 };
 
-    fn frame(payload: &[u8]) -> Bytes {
+    fn sealed(payload: &[u8], file_len: u64) -> SealedFrame {
         let mut builder = FrameBuilder::with_capacity(payload.len());
         builder.payload().extend_from_slice(payload);
-        builder.seal(PLACE, 77).0
+        builder.seal(PLACE, 77, file_len)
+    }
+
+    fn frame(payload: &[u8]) -> Bytes {
+        let sealed = sealed(payload, 0);
+        assert_eq!(sealed.bytes.len(), sealed.len, "nothing is written behind the file's end");
+        sealed.bytes
     }
 
     fn read(bytes: &Bytes) -> Result<(FramePlace, Bytes), FrameFault> {
@@ -203,6 +228,16 @@ mod tests {
     fn a_frame_fills_whole_sectors() {
         for (payload, len) in [(0, 512), (472, 512), (473, 1024), (984, 1024), (985, 1536)] {
             assert_eq!(frame(&vec![1; payload]).len(), len, "payload of {payload} bytes");
+        }
+    }
+
+    #[test]
+    fn zeros_fill_the_page_behind_a_frame_but_never_go_past_the_file() {
+        for (file_len, written) in [(1 << 20, 4096 - 1024), (2048, 1024), (1536, 512)] {
+            let sealed = sealed(b"abc", file_len);
+            assert_eq!((sealed.bytes.len(), sealed.len), (written, 512));
+            assert_eq!(sealed.bytes[..512], frame(b"abc"));
+            assert!(sealed.bytes[512..].iter().all(|byte| *byte == 0));
         }
     }
 

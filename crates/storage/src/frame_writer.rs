@@ -8,7 +8,7 @@ use mainstay_world::Instant;
 use crate::{
     entry::LogPosition,
     failure::{SpaceState, StorageFailure, is_full},
-    frame::{FRAME_HEADER_LEN, FrameBuilder, FramePlace},
+    frame::{FRAME_HEADER_LEN, FrameBuilder, FramePlace, SealedFrame},
     record::{Base, Predecessor, Record},
     seal::ActiveSegment,
     segment::{FRAMES_AT, segment_name},
@@ -110,13 +110,14 @@ impl Writer {
             let previous = self.end.checksum;
             let place = FramePlace { segment: self.active.id, sequence, offset, previous };
             let records_len = frame.records().len();
-            let (bytes, checksum) = frame.seal(place, self.active.seed);
+            let sealed = frame.seal(place, self.active.seed, self.active.len);
+            let SealedFrame { bytes, len, checksum } = sealed;
             match self.write_frame(bytes.clone(), callbacks).await? {
                 FrameOutcome::Synced(took) => {
-                    self.active.offset = offset + bytes.len() as u64;
+                    self.active.offset = offset + len as u64;
                     let end = self.active.offset;
                     self.end = Predecessor { segment: self.active.id, sequence, end, checksum };
-                    self.publish(offset, bytes.len(), run, &cuts, took);
+                    self.publish(offset, len, run, &cuts, took);
                     return Ok(());
                 }
                 FrameOutcome::NoRoom => {

@@ -14,7 +14,7 @@ use mainstay_world::{Buggify, Disk, FileId, random_u64};
 use crate::{
     damage::DamageKind,
     entry::LogPosition,
-    frame::{FRAME_HEADER_LEN, FrameBuilder, FramePlace, SECTOR_LEN},
+    frame::{FRAME_HEADER_LEN, FrameBuilder, FramePlace, SECTOR_LEN, SealedFrame},
     identity::Identity,
     open_error::OpenError,
     options::StorageOptions,
@@ -104,11 +104,12 @@ impl Image {
         let offset = self.end.end;
         let sequence = self.end.sequence + 1;
         let place = FramePlace { segment: self.id, sequence, offset, previous: self.end.checksum };
-        let (frame, checksum) = builder.seal(place, self.seed);
-        self.bytes.put_slice(&frame);
-        let end = offset + frame.len() as u64;
+        // The bytes are collected and written as one, so nothing is filled up in between.
+        let SealedFrame { bytes, len, checksum } = builder.seal(place, self.seed, 0);
+        self.bytes.put_slice(&bytes);
+        let end = offset + len as u64;
         self.end = Predecessor { segment: self.id, sequence, end, checksum };
-        (offset, frame.len())
+        (offset, len)
     }
 
     fn damaged(&self, damage: DamageKind) -> OpenError {

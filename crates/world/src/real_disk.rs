@@ -16,12 +16,23 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use rustix::fs::statvfs;
+#[cfg(target_os = "linux")]
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::sync::oneshot;
 
 use crate::disk::{Disk, DiskFuture, FileId};
 
 /// Zeros written per call while a file is allocated.
-const ZEROS: &[u8] = &[0; 1024 * 1024];
+static ZEROS: Zeros = Zeros([0; 1024 * 1024]);
+
+/// Zeros where direct writes want their bytes to lie.
+#[repr(align(4096))]
+struct Zeros([u8; 1024 * 1024]);
+
+/// What direct writes want offsets and lengths to be a multiple of, in bytes.
+#[cfg(target_os = "linux")]
+const BLOCK: u64 = 4096;
 
 type Job = Box<dyn FnOnce(&mut Folder) + Send>;
 
@@ -110,13 +121,9 @@ impl Disk for RealDisk {
     fn allocate(&self, file: FileId, len: u64) -> DiskFuture<()> {
         self.submit(move |folder| {
             let file = folder.file(file)?;
-            let mut at = file.metadata()?.len();
-            while at < len {
-                let part = usize::try_from(len - at).unwrap_or(usize::MAX).min(ZEROS.len());
-                file.write_all_at(&ZEROS[..part], at)?;
-                at += part as u64;
-            }
-            Ok(())
+            let begun = file.metadata()?.len();
+            let filled = fill_past_the_cache(file, begun, len)?;
+            fill(file, filled, len)
         })
     }
 
@@ -186,23 +193,49 @@ fn read_up_to(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
     Ok(buffer.freeze())
 }
 
+/// Writes zeros from `at` up to `end`.
+fn fill(file: &File, mut at: u64, end: u64) -> io::Result<()> {
+    while at < end {
+        let part = usize::try_from(end - at).unwrap_or(usize::MAX).min(ZEROS.0.len());
+        file.write_all_at(&ZEROS.0[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
+}
+
+/// Writes the whole blocks between `at` and `end` without copying zeros into the page cache, which
+/// costs a node under load a tenth of its processor. Returns how far it came: where the file
+/// system takes no direct writes, not a step.
+#[cfg(target_os = "linux")]
+fn fill_past_the_cache(file: &File, at: u64, end: u64) -> io::Result<u64> {
+    let blocks_end = end - end % BLOCK;
+    if !at.is_multiple_of(BLOCK) || at >= blocks_end {
+        return Ok(at);
+    }
+    let flags = fcntl_getfl(file)?;
+    if fcntl_setfl(file, flags | OFlags::DIRECT).is_err() {
+        return Ok(at);
+    }
+    let filled = fill(file, at, blocks_end);
+    fcntl_setfl(file, flags)?;
+    match filled {
+        Ok(()) => Ok(blocks_end),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(at),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn fill_past_the_cache(_file: &File, at: u64, _end: u64) -> io::Result<u64> {
+    Ok(at)
+}
+
 /// Bytes that an unprivileged process can still write in the file system of `path`.
 ///
 /// # Errors
 /// What `statvfs` says.
-#[expect(unsafe_code, reason = "statvfs has no safe form in the standard library")]
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: `path` is a C string and `stat` is as large as the call needs; it is read only
-    // after the call reported success.
-    let stat = unsafe {
-        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        stat.assume_init()
-    };
+    let stat = statvfs(path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
@@ -303,7 +336,7 @@ mod tests {
     async fn an_allocated_file_is_zeros_of_the_wanted_length() {
         let (_folder, disk) = disk();
         let file = disk.create("a").await.expect("creates");
-        let len = ZEROS.len() as u64 + 5;
+        let len = ZEROS.0.len() as u64 + 5;
         disk.allocate(file, len).await.expect("allocates");
         assert_eq!(disk.length(file).await.expect("has a length"), len);
         let tail = disk.read_at(file, len - 7, 100).await.expect("reads");
