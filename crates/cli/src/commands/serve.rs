@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     exit::{Exit, UsageError},
+    process::use_small_pages,
     screen::note,
 };
 
@@ -103,6 +104,7 @@ pub(crate) fn run(arguments: ServeArguments) -> anyhow::Result<Exit> {
         Err(error) => bail!(UsageError(format!("{:#}", anyhow::Error::from(error)))),
     };
     start_log(&config)?;
+    use_small_pages();
     let runtime = mainstay_node::runtime(config.runtime).context("start the event loop")?;
     let reason = runtime.block_on(Box::pin(async {
         let shutdown = shutdown()?;
