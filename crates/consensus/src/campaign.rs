@@ -20,6 +20,7 @@ use std::{
 
 use mainstay_failure_detector::Level;
 use mainstay_world::{self as world, Instant};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
@@ -73,6 +74,8 @@ pub(crate) struct CampaignTask {
     /// How long a candidate is given before it campaigns again.
     pub(crate) candidacy: Duration,
     pub(crate) campaigns: Arc<AtomicU64>,
+    /// Whether this node is about to end.
+    pub(crate) leaving: watch::Receiver<bool>,
 }
 
 /// The task and what it remembers.
@@ -283,6 +286,10 @@ impl Campaigns {
         let voters: Vec<u64> = self.task.parts.membership.borrow().voter_ids().collect();
         if !voters.contains(&self.task.parts.node_id) || seen.alone {
             self.set_timer(true);
+            return TICK;
+        }
+        if *self.task.leaving.borrow() {
+            self.set_timer(false);
             return TICK;
         }
         let heard =

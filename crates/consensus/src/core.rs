@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::{
     birth::{Birth, BirthNotice, BirthState, BootstrapPeer},
     error::StartError,
+    leaving::PeerCalls,
     observation::Leadership,
     peer::{channel::chain, handshake::Introduction, message::Answer},
     running::Running,
@@ -62,7 +63,10 @@ pub(crate) struct Core {
     pub(crate) membership: watch::Sender<Arc<StoredMembership>>,
     pub(crate) trouble: watch::Sender<Option<Arc<str>>>,
     pub(crate) storage_failure: watch::Sender<Option<String>>,
+    /// Set once the node neither leads nor takes leadership any more.
+    pub(crate) leaving: watch::Sender<bool>,
     pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) peer_calls: Arc<PeerCalls>,
 }
 
 impl Core {
@@ -90,7 +94,9 @@ impl Core {
             membership: watch::Sender::new(Arc::default()),
             trouble: watch::Sender::new(None),
             storage_failure: watch::Sender::new(None),
+            leaving: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
+            peer_calls: Arc::default(),
         }))
     }
 

@@ -165,7 +165,7 @@ impl HandOvers {
 
     /// Whether a voter could take over right now, as far as its beats tell.
     pub(crate) fn has_candidate(&self) -> bool {
-        self.fittest().is_some()
+        !self.by_fitness().is_empty()
     }
 
     async fn try_run(
@@ -182,10 +182,13 @@ impl HandOvers {
             return Err(HandOverError::NoLeader);
         }
         let wanted = match to {
-            Some(id) => self.check(id)?,
-            None => self.fittest().ok_or(HandOverError::NoCandidate)?,
+            Some(id) => {
+                let id = self.check(id)?;
+                self.answers(id).await?;
+                id
+            }
+            None => self.fittest_that_answers().await?,
         };
-        self.answers(wanted).await?;
         // From here on no proposal is on its way; dropping this lets them go again.
         let held_until = Instant::now() + HELD_MAX;
         let Ok(held) = world::timeout(HELD_MAX, shared.proposals.hold()).await else {
@@ -233,11 +236,22 @@ impl HandOvers {
         }
     }
 
-    /// The healthy voter with the most of the log; of equals the one with the quickest disk.
-    fn fittest(&self) -> Option<u64> {
+    /// The fittest voter of those that answer this very moment: one that is stopping does not.
+    async fn fittest_that_answers(&self) -> Result<u64, HandOverError> {
+        for id in self.by_fitness() {
+            if self.answers(id).await.is_ok() {
+                return Ok(id);
+            }
+        }
+        Err(HandOverError::NoCandidate)
+    }
+
+    /// The healthy voters, those with the most of the log first; of equals the one with the
+    /// quickest disk.
+    fn by_fitness(&self) -> Vec<u64> {
         let shared = &self.0;
         let membership = Arc::clone(&shared.parts.membership.borrow());
-        membership
+        let mut voters: Vec<_> = membership
             .voter_ids()
             .filter(|id| *id != shared.parts.node_id)
             .filter_map(|id| {
@@ -245,8 +259,9 @@ impl HandOvers {
                 let behind = self.behind(id);
                 (behind <= LAG_ENTRIES_MAX).then_some((behind, said.oldest_sync, id))
             })
-            .min()
-            .map(|(_behind, _oldest_sync, id)| id)
+            .collect();
+        voters.sort_unstable();
+        voters.into_iter().map(|(_behind, _oldest_sync, id)| id).collect()
     }
 
     /// What a healthy peer said last, or why it is not healthy.

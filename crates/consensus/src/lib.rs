@@ -21,6 +21,7 @@ mod fitness;
 mod forwarding;
 mod handover;
 mod heartbeats;
+mod leaving;
 mod log_store;
 mod observation;
 mod peer;
@@ -75,9 +76,6 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// How long the outcome of a proposal that was sent just before its deadline is waited for after it:
 /// "certainly not" is worth a moment more than "unknown".
 const LAST_MOMENT: Duration = Duration::from_millis(100);
-
-/// How long a leader that shuts down waits for its successor.
-const LAST_HAND_OVER: Duration = Duration::from_millis(500);
 
 /// Room that the envelope's header and attribution take beside the largest command.
 const PROPOSAL_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 4096;
@@ -445,18 +443,20 @@ impl Consensus {
         self.core.storage_failure.subscribe()
     }
 
-    /// Refuses new proposals, hands over if this node leads, ends consensus and closes the
-    /// storage. Whoever waits for an outcome by then is told that it is unknown.
+    /// Hands leadership over if this node has it, and takes none from now on. Everything else goes
+    /// on: proposals and reads that wait here are finished with the next leader. The first step of
+    /// a planned end.
+    pub async fn step_down(&self) {
+        leaving::step_down(&self.core).await;
+    }
+
+    /// Steps down, refuses new proposals, waits until no peer counts on this node, ends consensus
+    /// and closes the storage. Whoever waits for an outcome by then is told that it is unknown.
     pub async fn shutdown(&self) {
+        self.step_down().await;
         self.core.stopping.send_replace(true);
         if let Some(running) = self.core.running() {
-            let leadership = *self.core.leadership.borrow();
-            if leadership.leads && !leadership.alone {
-                let deadline = Instant::now() + LAST_HAND_OVER;
-                // Without a taker the others elect one by themselves, a little later.
-                let _outcome =
-                    running.hand_overs.run(None, ElectionCause::Shutdown, deadline).await;
-            }
+            leaving::part(&self.core, &running).await;
             if let Err(error) = running.raft.shutdown().await {
                 warn!(%error, "consensus did not end in order");
             }

@@ -125,6 +125,7 @@ impl Running {
             lease,
             candidacy: Duration::from_millis(settings.election_timeout_ms_min),
             campaigns: Arc::clone(&campaigns),
+            leaving: core.leaving.subscribe(),
         };
         world::spawn(task.run());
         let period = Duration::from_millis(settings.heartbeat_ms);

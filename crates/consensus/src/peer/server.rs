@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::{
     core::Core,
+    leaving::PeerCall,
     peer::{
         channel::chain,
         frame::{FRAME_BYTES_MAX, FrameError, FrameReader, FrameWriter, split},
@@ -118,19 +119,23 @@ async fn serve_calls(
     mut reader: FrameReader,
     mut writer: FrameWriter,
 ) -> Result<(), FrameError> {
-    let (answers, mut ready) = mpsc::channel::<(u64, Answer)>(CALLS_MAX);
+    let (answers, mut ready) = mpsc::channel::<(u64, Answer, PeerCall)>(CALLS_MAX);
     let places = Arc::new(Semaphore::new(CALLS_MAX));
     loop {
         tokio::select! {
             biased;
             answer = ready.recv() => {
                 // The sender is ours, so the channel never closes here.
-                let Some(answer) = answer else { return Ok(()) };
-                push_answer(&mut writer, answer)?;
-                while let Ok(answer) = ready.try_recv() {
-                    push_answer(&mut writer, answer)?;
+                let Some((number, answer, call)) = answer else { return Ok(()) };
+                // A call is over when its answer is written.
+                let mut over = vec![call];
+                push_answer(&mut writer, number, &answer)?;
+                while let Ok((number, answer, call)) = ready.try_recv() {
+                    push_answer(&mut writer, number, &answer)?;
+                    over.push(call);
                 }
                 writer.flush().await?;
+                drop(over);
             }
             frame = next_frame(&mut reader) => {
                 let mut body = frame?;
@@ -145,10 +150,11 @@ async fn serve_calls(
                     .await
                     .expect("the semaphore is never closed");
                 let (core, answers) = (Arc::clone(core), answers.clone());
+                let under_way = core.peer_calls.enter();
                 world::spawn(async move {
                     let answer = answer(&core, peer, call).await;
                     // The connection may be gone by now; then nobody waits.
-                    let _ = answers.send((number, answer)).await;
+                    let _ = answers.send((number, answer, under_way)).await;
                     drop(place);
                 });
             }
@@ -160,9 +166,8 @@ async fn next_frame(reader: &mut FrameReader) -> Result<super::frame::Frame, Fra
     world::timeout(IDLE_DEADLINE, reader.next()).await.unwrap_or(Err(FrameError::Closed))
 }
 
-fn push_answer(writer: &mut FrameWriter, answer: (u64, Answer)) -> Result<(), FrameError> {
-    let (number, answer) = answer;
-    let body = mainstay_codec::encode(&answer).map_err(std::io::Error::other)?;
+fn push_answer(writer: &mut FrameWriter, number: u64, answer: &Answer) -> Result<(), FrameError> {
+    let body = mainstay_codec::encode(answer).map_err(std::io::Error::other)?;
     let pushed = writer.push(ANSWER, |buffer| {
         buffer.put_u64_le(number);
         buffer.put_slice(&body);
@@ -188,6 +193,10 @@ async fn answer(core: &Arc<Core>, peer: u64, call: Call) -> Answer {
     match call {
         Call::BirthQuery => return Answer::Birth(core.birth_state()),
         Call::BirthNotice(notice) => return core.take_birth_notice(notice).await,
+        // Whoever asks this wants to give leadership away, and not to a node that goes.
+        Call::Ping if *core.leaving.borrow() => {
+            return Answer::Refused("this node is shutting down".to_owned());
+        }
         _ => {}
     }
     let Some(running) = core.running() else {
