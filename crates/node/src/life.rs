@@ -2,7 +2,8 @@
 //!
 //! The order matters. Folder and sockets come first, because their errors are a person's to fix
 //! and nothing has happened yet. Then consensus, then the front. At the end it is the other way
-//! round: the front refuses new work, running work is finished, consensus hands over and stops.
+//! round: the front refuses new work while leadership is handed over, running work is finished with
+//! the next leader, consensus stops.
 
 use std::{
     future::Future,
@@ -244,7 +245,7 @@ pub async fn run_observed(
     );
     let reason = until_the_end(&consensus, shutdown).await;
     info!(?reason, "the node is stopping");
-    let unfinished = server.stop(DRAIN_MAX).await;
+    let (unfinished, ()) = tokio::join!(server.stop(DRAIN_MAX), consensus.step_down());
     if unfinished > 0 {
         warn!(unfinished, "requests were left unfinished after the time to finish them");
     }

@@ -160,6 +160,11 @@ impl ConnectionState {
         Answering(self)
     }
 
+    /// Whether it carries several requests at a time (HTTP/2), as far as its requests have shown.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
+    }
+
     /// Returns when the connection is to be ended.
     pub(crate) async fn ended(&self) {
         self.ended.notified().await;

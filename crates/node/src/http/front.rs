@@ -13,7 +13,10 @@ use std::{
 
 use axum::Router;
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode, header::CONTENT_LENGTH};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH},
+};
 use http_body_util::BodyExt as _;
 use mainstay_service::Door;
 use mainstay_world::Instant;
@@ -67,8 +70,8 @@ impl Front {
         let started = Instant::now();
         let _running = Running::enter(self);
         let route = Route::of(request.uri().path());
-        let method = request.method().clone();
-        let response = if self.is_stopping() && !route.is_about_the_node() {
+        let (method, version) = (request.method().clone(), request.version());
+        let mut response = if self.is_stopping() && !route.is_about_the_node() {
             Problem::shutting_down().respond(self.stamp.now())
         } else if route == Route::KEY {
             match keys::answer(self, request).await {
@@ -82,6 +85,10 @@ impl Front {
                 Err(never) => match never {},
             }
         };
+        // Other versions have other ways to say it.
+        if self.is_stopping() && version <= Version::HTTP_11 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.metrics.request(route, &method, response.status(), started.elapsed());
         response
     }
@@ -91,10 +98,14 @@ impl Front {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Refuses new work from now on, ends watches, and waits until what runs is done.
-    pub(crate) async fn stop(&self) {
+    /// Refuses new work from now on and ends watches; the node is not ready any more.
+    pub(crate) fn refuse_work(&self) {
         self.stopping.store(true, Ordering::Release);
         self.door.close_watches();
+    }
+
+    /// Returns when nothing runs.
+    pub(crate) async fn finished(&self) {
         loop {
             let done = self.all_done.notified();
             if self.running() == 0 {

@@ -34,6 +34,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection that is refused has to take the reason.
 const REFUSAL_MAX: Duration = Duration::from_millis(100);
 
+/// How long a kept connection on which nothing runs has to send one more request, which is refused
+/// in words, before it is closed. Closed at once, a request that is on its way at that moment would
+/// be lost without one.
+const LAST_WORD: Duration = Duration::from_millis(300);
+
 /// What a connection beyond the limit is told.
 const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/problem+json\r\nconnection: close\r\nretry-after: 1\r\n\
@@ -45,7 +50,18 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// A running front.
 pub(crate) struct Server {
     shared: Arc<Shared>,
-    closing: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+}
+
+/// How far a server is on the way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It takes requests.
+    Serving,
+    /// It refuses new work and finishes what runs; connections are told to close.
+    Leaving,
+    /// It takes no connection and closes those on which nothing runs.
+    Closing,
 }
 
 struct Shared {
@@ -64,22 +80,26 @@ impl Server {
     ) -> Self {
         let router = router(&front);
         let shared = Arc::new(Shared { front, router, connections, builder: builder() });
-        let (closing, closed) = watch::channel(false);
-        mainstay_world::spawn(accept(Arc::clone(&shared), listener, closed));
-        Self { shared, closing }
+        let (stage, stages) = watch::channel(Stage::Serving);
+        mainstay_world::spawn(accept(Arc::clone(&shared), listener, stages));
+        Self { shared, stage }
     }
 
     /// Refuses new work, finishes what runs and closes all connections, in at most `within`;
     /// answers how many requests were left unfinished.
     pub(crate) async fn stop(&self, within: Duration) -> usize {
+        let Shared { front, connections, .. } = &*self.shared;
+        front.refuse_work();
+        self.stage.send_replace(Stage::Leaving);
         let stopped = async {
-            self.shared.front.stop().await;
-            self.closing.send_replace(true);
-            self.shared.connections.closed().await;
+            let _all_closed = mainstay_world::timeout(LAST_WORD, connections.closed()).await;
+            front.finished().await;
+            self.stage.send_replace(Stage::Closing);
+            connections.closed().await;
         };
         let _in_time = mainstay_world::timeout(within, stopped).await;
-        self.closing.send_replace(true);
-        self.shared.front.running()
+        self.stage.send_replace(Stage::Closing);
+        front.running()
     }
 }
 
@@ -97,21 +117,21 @@ fn builder() -> auto::Builder<WorldExecutor> {
 async fn accept(
     shared: Arc<Shared>,
     mut listener: Box<dyn Listener>,
-    mut closed: watch::Receiver<bool>,
+    mut stages: watch::Receiver<Stage>,
 ) {
     let connections = Arc::clone(&shared.connections);
     let mut looking_after = pin!(connections.look_after());
     loop {
         let accepted = tokio::select! {
             biased;
-            _closing = closed.wait_for(|closing| *closing) => return,
+            _closing = stages.wait_for(|stage| *stage == Stage::Closing) => return,
             () = &mut looking_after => continue,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _peer)) => match shared.connections.open(CONNECTIONS_MAX) {
                 Some(open) => {
-                    let serving = serve(Arc::clone(&shared), stream, open, closed.clone());
+                    let serving = serve(Arc::clone(&shared), stream, open, stages.clone());
                     mainstay_world::spawn(serving);
                 }
                 None => refuse(stream).await,
@@ -134,7 +154,7 @@ async fn serve(
     shared: Arc<Shared>,
     stream: Stream,
     open: OpenConnection,
-    mut closed: watch::Receiver<bool>,
+    mut stages: watch::Receiver<Stage>,
 ) {
     let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(&open.state)));
     let service = service_fn(|request: Request<Incoming>| {
@@ -145,6 +165,13 @@ async fn serve(
         }
     });
     let mut connection = pin!(shared.builder.serve_connection(stream, service));
+    // HTTP/2 can tell its peer to go while requests are on their way; HTTP/1.1 does it with the
+    // next answer, and is closed when there was time for one.
+    let closes = |stage: &Stage| match stage {
+        Stage::Serving => false,
+        Stage::Leaving => open.state.is_multiplexed(),
+        Stage::Closing => true,
+    };
     let mut closing = false;
     loop {
         tokio::select! {
@@ -156,7 +183,7 @@ async fn serve(
                 return;
             }
             () = open.state.ended() => return,
-            _closing = closed.wait_for(|closing| *closing), if !closing => {
+            _closing = stages.wait_for(closes), if !closing => {
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }
