@@ -14,6 +14,7 @@ mod leader_changes;
 mod leases;
 mod peer_port;
 mod reads;
+mod rolling_restart;
 mod watches;
 mod wiped_folder;
 

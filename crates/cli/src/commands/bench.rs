@@ -6,6 +6,7 @@
 //! as often as not, so the path of a request is written by hand and its own CPU time is part of
 //! the report.
 
+mod checked;
 mod connection;
 mod failover;
 mod interruption;
@@ -90,6 +91,9 @@ enum Mode {
     Cas,
     /// One client writes, the others watch.
     Watch,
+    /// Write new keys through the Rust client, with sessions and retries, and check in the end that
+    /// each acknowledged write is there and took effect once.
+    Checked,
     /// One client writes with attempts of 100 ms while a process is killed.
     #[value(hide = true)]
     Failover,
@@ -185,10 +189,15 @@ pub(crate) async fn run(
     }
     let report = match plan.mode {
         Mode::Watch => watching::run(&plan, &client).await?,
+        Mode::Checked => checked::run(&plan, &client).await?,
         _ => load::run(&plan).await?,
     };
     print(&report, cluster.output)?;
-    Ok(if report.operations() == 0 { Exit::Unavailable } else { Exit::Done })
+    Ok(match report.operations() {
+        0 => Exit::Unavailable,
+        _ if report.is_broken() => Exit::Failed,
+        _ => Exit::Done,
+    })
 }
 
 fn print(report: &Report, output: Output) -> anyhow::Result<()> {

@@ -2,11 +2,15 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use mainstay_world::{Instant, sleep, sleep_until, spawn, timeout};
+use tokio::signal::ctrl_c;
 
 use super::{
     Mode, Plan,
@@ -20,7 +24,7 @@ use crate::process::cpu_time;
 /// How long a client waits after a failure: a dead node must not be asked a million times.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 /// How often the progress bar moves.
-const PROGRESS: Duration = Duration::from_millis(250);
+pub(super) const PROGRESS: Duration = Duration::from_millis(250);
 /// Reads among ten operations of the mixed mode.
 const READS_OF_TEN: u64 = 8;
 
@@ -31,7 +35,9 @@ pub(super) struct Shared {
     pub(super) start: Instant,
     /// From here on operations count.
     pub(super) measure_from: Instant,
-    pub(super) end: Instant,
+    end: Instant,
+    /// Whether it was interrupted, which ends it before its time.
+    interrupted: AtomicBool,
 }
 
 impl Shared {
@@ -44,6 +50,7 @@ impl Shared {
             start,
             measure_from,
             end: measure_from + plan.duration,
+            interrupted: AtomicBool::new(false),
         })
     }
 
@@ -56,14 +63,30 @@ impl Shared {
         now >= self.measure_from && now < self.end
     }
 
-    /// Shows progress until the end; CPU time used while operations counted.
+    /// Whether the load ends.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.end || self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// What is left of the planned time.
+    pub(super) fn left(&self) -> Duration {
+        self.end.since(Instant::now())
+    }
+
+    /// Shows progress until the end, or until the program is interrupted (SIGINT); CPU time used
+    /// while operations counted.
     pub(super) async fn attend(&self) -> Duration {
         let total_ms = u64::try_from(self.plan.duration.as_millis()).unwrap_or(u64::MAX);
         let bar = progress_bar(total_ms, "{elapsed:>4} [{bar:50}] {msg}");
         sleep_until(self.measure_from).await;
         let cpu_before = cpu_time();
-        while Instant::now() < self.end {
-            sleep(PROGRESS.min(self.end.since(Instant::now()))).await;
+        while !self.is_over() {
+            tokio::select! {
+                () = sleep(PROGRESS.min(self.left())) => {}
+                interrupted = ctrl_c() => {
+                    self.interrupted.store(interrupted.is_ok(), Ordering::Relaxed);
+                }
+            }
             let passed = self.measure_from.elapsed();
             bar.set_position(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
             bar.set_message(format!("{} done", self.tally().operations()));
@@ -76,7 +99,8 @@ impl Shared {
     /// The report, once nobody counts any more.
     pub(super) fn report(&self, cpu: Duration) -> Report {
         let tally = std::mem::replace(&mut *self.tally(), Tally::new());
-        Report::new(self.plan.clone(), tally, self.plan.duration, cpu)
+        let elapsed = self.measure_from.elapsed().min(self.plan.duration);
+        Report::new(self.plan.clone(), tally, elapsed, cpu)
     }
 }
 
@@ -96,7 +120,7 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Report> {
 
 /// When a client's operations are due.
 #[derive(Debug)]
-enum Pace {
+pub(super) enum Pace {
     /// The next when the last is done.
     Closed,
     /// The next so long after the last was due.
@@ -142,19 +166,8 @@ impl Client {
     }
 
     async fn run(mut self) {
-        let mut now = Instant::now();
-        while now < self.shared.end {
-            let due = match &mut self.pace {
-                Pace::Closed => now,
-                Pace::Open { due, interval } => {
-                    let this = *due;
-                    *due += *interval;
-                    if this > now {
-                        sleep_until(this).await;
-                    }
-                    this
-                }
-            };
+        while !self.shared.is_over() {
+            let due = self.pace.next().await;
             let limit = self.shared.plan.timeout;
             let outcome = match timeout(limit, self.operate()).await {
                 Ok(Ok(Ok(done))) => Ok(done),
@@ -162,13 +175,11 @@ impl Client {
                 Ok(Err(error)) => Err(describe(&error)),
                 Err(_elapsed) => Err(format!("no answer within {} ms", limit.as_millis())),
             };
-            now = Instant::now();
-            self.count(outcome.as_ref(), due, now);
+            self.count(outcome.as_ref(), due, Instant::now());
             if outcome.is_err() {
                 self.connection = None;
                 self.place += 1;
                 sleep(AFTER_FAILURE).await;
-                now = Instant::now();
             }
         }
     }
@@ -209,6 +220,7 @@ impl Client {
             Mode::Put
             | Mode::Mixed
             | Mode::Watch
+            | Mode::Checked
             | Mode::Failover
             | Mode::Freeze
             | Mode::Transfer
@@ -245,7 +257,20 @@ async fn compare_and_set(
 }
 
 impl Pace {
-    fn new(plan: &Plan, index: usize, start: Instant) -> Self {
+    /// Waits until the next operation is due; when it was.
+    pub(super) async fn next(&mut self) -> Instant {
+        match self {
+            Self::Closed => Instant::now(),
+            Self::Open { due, interval } => {
+                let this = *due;
+                *due += *interval;
+                sleep_until(this).await;
+                this
+            }
+        }
+    }
+
+    pub(super) fn new(plan: &Plan, index: usize, start: Instant) -> Self {
         let Some(rate) = plan.rate else { return Self::Closed };
         let clients = u32::try_from(plan.clients).unwrap_or(u32::MAX);
         let place = u32::try_from(index).unwrap_or(u32::MAX);

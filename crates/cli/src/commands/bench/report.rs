@@ -53,6 +53,16 @@ impl Tally {
     }
 }
 
+/// What was found of the writes of a load when it was over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Checked {
+    pub(super) acknowledged: u64,
+    /// Acknowledged writes that are not there.
+    pub(super) lost: u64,
+    /// Keys that were written more than once.
+    pub(super) took_effect_twice: u64,
+}
+
 /// The outcome of a measurement.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -60,15 +70,21 @@ pub(super) struct Report {
     tally: Tally,
     elapsed: Duration,
     cpu: Duration,
+    pub(super) checked: Option<Checked>,
 }
 
 impl Report {
     pub(super) const fn new(plan: Plan, tally: Tally, elapsed: Duration, cpu: Duration) -> Self {
-        Self { plan, tally, elapsed, cpu }
+        Self { plan, tally, elapsed, cpu, checked: None }
     }
 
     pub(super) fn operations(&self) -> u64 {
         self.tally.operations()
+    }
+
+    /// Whether the cluster broke its word.
+    pub(super) fn is_broken(&self) -> bool {
+        self.checked.is_some_and(|checked| checked.lost + checked.took_effect_twice > 0)
     }
 
     fn errors(&self) -> u64 {
@@ -137,6 +153,11 @@ impl Report {
                 self.cpu_seconds_per_100_000()
             ),
         );
+        if let Some(Checked { acknowledged, lost, took_effect_twice }) = self.checked {
+            let line =
+                format!("{acknowledged} acknowledged, {lost} lost, {took_effect_twice} done twice");
+            push("checked", line);
+        }
         for (why, count) in errors {
             push("failed", format!("{count} x {why}"));
         }
@@ -145,7 +166,7 @@ impl Report {
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
-        serde_json::json!({
+        let mut json = serde_json::json!({
             "mode": self.plan.mode.name(),
             "clients": self.plan.clients,
             "endpoints": self.plan.endpoints.len(),
@@ -167,7 +188,13 @@ impl Report {
             "errors": self.tally.errors,
             "cpu_seconds": self.cpu.as_secs_f64(),
             "cpu_seconds_per_100000": self.cpu_seconds_per_100_000(),
-        })
+        });
+        if let Some(checked) = self.checked {
+            json["acknowledged"] = checked.acknowledged.into();
+            json["lost"] = checked.lost.into();
+            json["took_effect_twice"] = checked.took_effect_twice.into();
+        }
+        json
     }
 }
 

@@ -12,7 +12,7 @@ use mainstay_world::{Instant, sleep, sleep_until, spawn, timeout};
 use super::{
     Plan,
     connection::Connection,
-    load::Shared,
+    load::{PROGRESS, Shared},
     report::Report,
     request::{PREFIX, Random, Request, value},
 };
@@ -43,16 +43,16 @@ pub(super) async fn run(plan: &Plan, client: &Client) -> anyhow::Result<Report> 
 }
 
 async fn observe(mut watch: Watch, shared: Arc<Shared>) {
-    loop {
-        let remaining = shared.end.since(Instant::now());
-        match timeout(remaining, watch.next()).await {
+    while !shared.is_over() {
+        // Nothing is lost when a wait is given up.
+        match timeout(PROGRESS.min(shared.left()), watch.next()).await {
             Ok(Ok(WatchMessage::Change(change))) => count(&change, &shared),
             Ok(Ok(WatchMessage::Progress { .. })) => {}
             Ok(Err(error)) => {
                 shared.tally().failed(error.to_string());
                 return;
             }
-            Err(_elapsed) => return,
+            Err(_elapsed) => {}
         }
     }
 }
@@ -83,7 +83,7 @@ async fn write(shared: Arc<Shared>) {
     let mut place = 0;
     let mut connection: Option<Connection> = None;
     let mut due = Instant::now();
-    while Instant::now() < shared.end {
+    while !shared.is_over() {
         if let Some(rate) = plan.rate {
             sleep_until(due).await;
             due += Duration::from_secs(1) / rate;
