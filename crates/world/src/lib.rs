@@ -17,6 +17,7 @@ mod buggify;
 mod clock;
 mod disk;
 mod history;
+mod interposed_disk;
 mod net;
 mod real_disk;
 mod real_net;
@@ -31,6 +32,7 @@ pub use clock::{
 };
 pub use disk::{Disk, DiskFuture, FileId};
 pub use history::{History, HistoryRecord, MemoryHistory};
+pub use interposed_disk::{DiskCall, InterposedDisk, Interposer, Intervention};
 pub use net::{Listener, Net, NetFuture, Stream, Transport};
 pub use real_disk::{FolderError, FolderLock, RealDisk, free_bytes};
 pub use real_net::RealNet;

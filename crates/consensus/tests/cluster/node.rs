@@ -24,7 +24,7 @@ use mainstay_world::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::stalling_disk::{Stall, StallingDisk};
+use crate::stalling_disk::Stall;
 
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -65,7 +65,7 @@ impl Node {
         let disk = Arc::new(RealDisk::start(folder, "log").expect("a thread"));
         let stall = Stall::default();
         let world = World {
-            log_disk: Arc::new(StallingDisk::new(disk.clone(), stall.clone())),
+            log_disk: Arc::new(stall.of(disk.clone())),
             snapshot_disk: disk,
             net: Arc::new(RealNet),
             history: Arc::new(MemoryHistory::default()),

@@ -8,9 +8,8 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use mainstay_node::ExitReason;
-use mainstay_world::{Disk, DiskFuture, FileId};
+use mainstay_world::{Disk, DiskCall, InterposedDisk, Interposer, Intervention};
 
 use crate::harness::{Node, with_node_on};
 
@@ -21,89 +20,28 @@ pub(crate) struct Trouble {
     failing: AtomicBool,
 }
 
-/// A disk that works until it is told not to.
-struct TroubledDisk {
-    disk: Arc<dyn Disk>,
-    trouble: Arc<Trouble>,
-}
+/// Puts a trouble in front of a disk.
+struct InFront(Arc<Trouble>);
 
-impl TroubledDisk {
-    /// The call's future, or the error that the trouble gives.
-    fn write<T: Send + 'static>(&self, call: impl FnOnce() -> DiskFuture<T>) -> DiskFuture<T> {
-        let error = if self.trouble.failing.load(Ordering::Relaxed) {
-            io::Error::other("the disk is broken")
-        } else if self.trouble.full.load(Ordering::Relaxed) {
-            io::Error::from(io::ErrorKind::StorageFull)
-        } else {
-            return call();
-        };
-        Box::pin(async { Err(error) })
-    }
-}
-
-impl Disk for TroubledDisk {
-    fn create(&self, name: &str) -> DiskFuture<FileId> {
-        self.disk.create(name)
-    }
-
-    fn open(&self, name: &str) -> DiskFuture<FileId> {
-        self.disk.open(name)
-    }
-
-    fn close(&self, file: FileId) -> DiskFuture<()> {
-        self.disk.close(file)
-    }
-
-    fn write_at(&self, file: FileId, offset: u64, data: Bytes) -> DiskFuture<()> {
-        self.write(|| self.disk.write_at(file, offset, data))
-    }
-
-    fn read_at(&self, file: FileId, offset: u64, len: usize) -> DiskFuture<Bytes> {
-        self.disk.read_at(file, offset, len)
-    }
-
-    fn length(&self, file: FileId) -> DiskFuture<u64> {
-        self.disk.length(file)
-    }
-
-    fn allocate(&self, file: FileId, len: u64) -> DiskFuture<()> {
-        self.write(|| self.disk.allocate(file, len))
-    }
-
-    fn sync_data(&self, file: FileId) -> DiskFuture<()> {
-        if self.trouble.failing.load(Ordering::Relaxed) {
-            return Box::pin(async { Err(io::Error::other("the disk is broken")) });
+impl Interposer for InFront {
+    fn intervene(&self, call: DiskCall) -> Intervention {
+        let failing = self.0.failing.load(Ordering::Relaxed);
+        let full = self.0.full.load(Ordering::Relaxed);
+        match call {
+            DiskCall::Write | DiskCall::SyncData if failing => {
+                Intervention::Fail(io::Error::other("the disk is broken"))
+            }
+            DiskCall::Write | DiskCall::FreeBytes if full => {
+                Intervention::Fail(io::ErrorKind::StorageFull.into())
+            }
+            _ => Intervention::Pass,
         }
-        self.disk.sync_data(file)
-    }
-
-    fn sync_directory(&self) -> DiskFuture<()> {
-        self.disk.sync_directory()
-    }
-
-    fn rename(&self, from: &str, to: &str) -> DiskFuture<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> DiskFuture<()> {
-        self.disk.remove(name)
-    }
-
-    fn list(&self) -> DiskFuture<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn free_bytes(&self) -> DiskFuture<u64> {
-        if self.trouble.full.load(Ordering::Relaxed) {
-            return Box::pin(async { Ok(0) });
-        }
-        self.disk.free_bytes()
     }
 }
 
 fn troubled(trouble: &Arc<Trouble>) -> impl Fn(Arc<dyn Disk>) -> Arc<dyn Disk> {
     let trouble = Arc::clone(trouble);
-    move |disk| Arc::new(TroubledDisk { disk, trouble: Arc::clone(&trouble) })
+    move |disk| Arc::new(InterposedDisk::new(disk, InFront(Arc::clone(&trouble))))
 }
 
 #[test]
