@@ -46,8 +46,8 @@ const RANK_DELAY: Duration = Duration::from_millis(50);
 /// The longest pause between two campaigns; reached when many in a row have failed.
 const CAMPAIGN_PAUSE_MAX: Duration = Duration::from_millis(400);
 
-/// The detector may object to an election for this long after the last append, or for two leader
-/// leases if that is longer.
+/// The detector may object to an election, and a node that is unwell leave it to others, for this
+/// long after the last append, or for two leader leases if that is longer.
 const OBJECTION_MAX: Duration = Duration::from_secs(2);
 
 /// A leader that took over from one in trouble keeps the title at least this long: leadership does
@@ -219,7 +219,7 @@ impl Campaigns {
         let since = campaign.candidate.filter(|(term, _at)| *term == next.term);
         campaign.phases.vote_ms = since.map(|(_term, at)| milliseconds(now.since(at)));
         campaign.elected = Some((next.term, now));
-        self.task.parts.elections.told(self.election(&campaign, next.term));
+        self.task.parts.elections.won(self.election(&campaign, next.term));
         self.unsettled_since = Some(now);
         self.asked = 0;
         self.campaign = Some(campaign);
@@ -241,16 +241,15 @@ impl Campaigns {
         self.campaign = None;
         let election = self.election(&campaign, term);
         info!(term, cause = %election.cause, phases = ?election.phases, "this node leads now");
-        self.task.parts.elections.told(election);
+        self.task.parts.elections.won(election);
     }
 
     /// Another node leads.
     fn heard_of(&mut self, leader: u64, before: Leadership, next: Leadership) {
         self.campaign = None;
         self.asked = 0;
-        if self.unsettled_since.is_none() {
-            self.unsettled_since = Some(Instant::now());
-        }
+        // The clock starts again with each: this one's winner has not told of it yet.
+        self.unsettled_since = Some(Instant::now());
         let previous = before.leader.filter(|previous| *previous != leader);
         self.task.parts.elections.seen(Election {
             wall_ms: world::wall_clock_ms(),
@@ -295,12 +294,17 @@ impl Campaigns {
         let heard =
             self.task.parts.detector.last_append().map_or(self.seen_at, |at| at.max(self.seen_at));
         let silence = now.since(heard);
-        let objects = self.objects() && silence < OBJECTION_MAX.max(2 * self.task.lease);
-        let well = self.fitness.is_well() || silence >= OBJECTION_MAX;
+        let is_over = silence >= OBJECTION_MAX.max(2 * self.task.lease);
+        let objects = self.objects() && !is_over;
+        let well = self.fitness.is_well() || is_over;
         self.set_timer(!objects && well);
         let candidate = seen.role == Role::Candidate;
         let patience =
             if candidate || seen.leader.is_none() { self.task.candidacy } else { self.task.lease };
+        let hasty = self.task.parts.buggify.is_planted("campaign-in-haste");
+        if hasty && silence > TICK {
+            let _ = self.task.parts.raft.trigger().elect(false).await;
+        }
         if objects || !well || silence < patience {
             self.due_since = None;
             return patience.saturating_sub(silence).max(Duration::from_millis(1));
@@ -404,7 +408,7 @@ impl Campaigns {
 
     /// Hands over if this leader cannot write.
     fn lead(&mut self, now: Instant, failed: bool) {
-        if now < self.hand_over_after {
+        if now < self.hand_over_after || self.task.parts.buggify.is_planted("keep-title") {
             return;
         }
         let Some(cause) = self.fitness.trouble(failed, self.seen.alone) else { return };

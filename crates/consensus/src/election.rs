@@ -6,7 +6,7 @@
 //! them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -20,6 +20,9 @@ const KIND: &str = "elections";
 
 /// Elections kept.
 const KEPT: usize = 1_000;
+
+/// Elections that wait for their winner's word at a time.
+const OPEN_MAX: usize = 8;
 
 /// A change of leader, explained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -169,16 +172,28 @@ pub(crate) struct Elections {
 
 #[derive(Default)]
 struct State {
-    newest: Option<Newest>,
+    /// Those that are not in the history yet, oldest first: their winners may still tell.
+    open: VecDeque<Open>,
+    /// The newest term in the history.
+    kept_term: u64,
+    /// The newest election that this node won since its start.
+    won: Option<Election>,
     /// Why the leader of a term hands over to this node.
     announced: Option<(u64, ElectionCause)>,
     counts: BTreeMap<&'static str, u64>,
 }
 
-struct Newest {
+/// An election that may still be explained.
+struct Open {
     election: Election,
     from_winner: bool,
-    kept: bool,
+}
+
+impl Open {
+    /// The winner's word is final once it has seen everything through.
+    const fn is_final(&self) -> bool {
+        self.from_winner && self.election.phases.ready_ms.is_some()
+    }
 }
 
 impl Elections {
@@ -186,19 +201,14 @@ impl Elections {
     pub(crate) fn new(history: Arc<dyn History>) -> Self {
         let elections = Self { history, state: Arc::default() };
         let newest = elections.newest(1).pop();
-        elections.lock().newest =
-            newest.map(|election| Newest { election, from_winner: true, kept: true });
+        elections.lock().kept_term = newest.map_or(0, |newest| newest.term);
         elections
     }
 
     /// The newest election, and older ones from the history, newest first.
     pub(crate) fn newest(&self, limit: usize) -> Vec<Election> {
-        let mut elections: Vec<Election> = Vec::new();
-        if let Some(newest) = &self.lock().newest
-            && !newest.kept
-        {
-            elections.push(newest.election.clone());
-        }
+        let mut elections: Vec<Election> =
+            self.lock().open.iter().rev().map(|open| open.election.clone()).collect();
         let kept = self.history.newest(KIND, limit);
         elections.extend(
             kept.iter().filter_map(|record| mainstay_codec::decode(&record.bytes, RECORD_MAX).ok()),
@@ -207,9 +217,9 @@ impl Elections {
         elections
     }
 
-    /// The newest election.
-    pub(crate) fn last(&self) -> Option<Election> {
-        self.lock().newest.as_ref().map(|newest| newest.election.clone())
+    /// The newest election that this node won since its start.
+    pub(crate) fn newest_won(&self) -> Option<Election> {
+        self.lock().won.clone()
     }
 
     /// Notes a leader that this node sees; what its winner tells of it later counts more.
@@ -222,28 +232,36 @@ impl Elections {
         self.note(election, true);
     }
 
+    /// Notes an election that this node won.
+    pub(crate) fn won(&self, election: Election) {
+        self.lock().won = Some(election.clone());
+        self.told(election);
+    }
+
     fn note(&self, election: Election, from_winner: bool) {
         let mut state = self.lock();
-        match &state.newest {
-            Some(known) if known.election.term > election.term => return,
-            Some(known) if known.election.term == election.term => {
-                if known.from_winner && !from_winner || known.kept {
-                    return;
-                }
-            }
-            _older => self.keep(&mut state),
+        if election.term <= state.kept_term {
+            return;
         }
-        // The winner's word is final once it has seen everything through.
-        let is_final = from_winner && election.phases.ready_ms.is_some();
-        state.newest = Some(Newest { election, from_winner, kept: false });
-        if is_final {
-            self.keep(&mut state);
+        let open = Open { election, from_winner };
+        let at = state.open.partition_point(|known| known.election.term < open.election.term);
+        match state.open.get_mut(at).filter(|known| known.election.term == open.election.term) {
+            Some(known) if known.from_winner && !from_winner => {}
+            Some(known) => *known = open,
+            None => state.open.insert(at, open),
+        }
+        // Leaders may change twice within moments; each that won tells, in whatever order.
+        while state.open.len() > OPEN_MAX || state.open.front().is_some_and(Open::is_final) {
+            self.keep_oldest(&mut state);
         }
     }
 
-    /// Writes the newest election to the history, complete or not.
+    /// Writes all elections to the history, complete or not.
     pub(crate) fn settle(&self) {
-        self.keep(&mut self.lock());
+        let mut state = self.lock();
+        while !state.open.is_empty() {
+            self.keep_oldest(&mut state);
+        }
     }
 
     /// Notes why the leader of `term` hands over to this node.
@@ -262,11 +280,11 @@ impl Elections {
         self.lock().counts.clone()
     }
 
-    fn keep(&self, state: &mut State) {
-        let Some(newest) = state.newest.as_mut().filter(|newest| !newest.kept) else { return };
-        newest.kept = true;
-        *state.counts.entry(newest.election.cause.as_str()).or_default() += 1;
-        if let Ok(bytes) = mainstay_codec::encode(&newest.election) {
+    fn keep_oldest(&self, state: &mut State) {
+        let Some(Open { election, .. }) = state.open.pop_front() else { return };
+        state.kept_term = election.term;
+        *state.counts.entry(election.cause.as_str()).or_default() += 1;
+        if let Ok(bytes) = mainstay_codec::encode(&election) {
             self.history.append(KIND, Bytes::from(bytes), KEPT);
         }
     }
@@ -303,7 +321,41 @@ mod tests {
         elections.seen(election(2, ElectionCause::Untold, None));
         assert_eq!(causes(&elections), [(2, "operator")]);
         elections.told(election(2, ElectionCause::Operator, Some(3)));
-        assert_eq!(elections.last().and_then(|last| last.phases.ready_ms), Some(3));
+        let newest = elections.newest(1).pop().expect("it is known");
+        assert_eq!(newest.phases.ready_ms, Some(3));
+    }
+
+    #[test]
+    fn leaders_that_change_twice_within_moments_are_both_explained_in_order() {
+        let elections = Elections::new(Arc::new(MemoryHistory::default()));
+        elections.seen(election(2, ElectionCause::Untold, None));
+        elections.seen(election(3, ElectionCause::Untold, None));
+        elections.told(election(3, ElectionCause::Operator, Some(3)));
+        assert_eq!(causes(&elections), [(3, "operator"), (2, "untold")]);
+        elections.told(election(2, ElectionCause::Shutdown, None));
+        assert_eq!(causes(&elections), [(3, "operator"), (2, "shutdown")]);
+        elections.settle();
+        assert_eq!(causes(&elections), [(3, "operator"), (2, "shutdown")]);
+        elections.told(election(2, ElectionCause::Operator, Some(1)));
+        assert_eq!(causes(&elections), [(3, "operator"), (2, "shutdown")]);
+    }
+
+    #[test]
+    fn elections_that_nobody_explains_are_not_waited_for_without_bound() {
+        let elections = Elections::new(Arc::new(MemoryHistory::default()));
+        for term in 1..=20 {
+            elections.seen(election(term, ElectionCause::Untold, None));
+        }
+        assert_eq!(elections.counts()["untold"], 20 - OPEN_MAX as u64);
+        assert_eq!(elections.newest(30).len(), 20);
+    }
+
+    #[test]
+    fn what_this_node_won_is_known_after_another_one_leads() {
+        let elections = Elections::new(Arc::new(MemoryHistory::default()));
+        elections.won(election(2, ElectionCause::NoLeader, Some(1)));
+        elections.seen(election(3, ElectionCause::Untold, None));
+        assert_eq!(elections.newest_won().map(|won| won.term), Some(2));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use openraft::async_runtime::WatchReceiver as _;
 
 use crate::{
     detection::Beat,
+    election::Election,
     fitness::milliseconds,
     observation::Leadership,
     peer::message::{Answer, Call},
@@ -34,17 +35,20 @@ impl Heartbeats {
     pub(crate) async fn run(self) {
         let failure = self.parts.storage.failure();
         let mut sequence = 0;
-        let mut led_since: Option<(u64, Instant)> = None;
+        let mut won: Option<(u64, Instant)> = None;
         let mut next = Instant::now();
         while failure.borrow().is_none() {
             let leadership = *self.parts.leadership.borrow();
-            led_since = match led_since {
-                Some((term, since)) if leadership.leads && term == leadership.term => {
-                    Some((term, since))
-                }
-                _ => leadership.leads.then(|| (leadership.term, Instant::now())),
-            };
-            let telling = led_since.is_some_and(|(_term, since)| since.elapsed() < TELLING);
+            // Told by who won even if it has lost the title again: nobody else knows why.
+            let newest = self.parts.elections.newest_won();
+            let telling = newest.filter(|newest| {
+                let since = match won {
+                    Some((term, since)) if term == newest.term => since,
+                    _ => Instant::now(),
+                };
+                won = Some((newest.term, since));
+                since.elapsed() < TELLING
+            });
             sequence += 1;
             self.beat(self.make(sequence, leadership, telling));
             // Kept to the period on average, and never made up for after a pause.
@@ -53,17 +57,13 @@ impl Heartbeats {
         }
     }
 
-    fn make(&self, sequence: u64, leadership: Leadership, telling: bool) -> Beat {
+    fn make(&self, sequence: u64, leadership: Leadership, election: Option<Election>) -> Beat {
         let metrics = self.parts.raft.data_metrics();
         let last = metrics
             .borrow_watched()
             .last_log
             .as_ref()
             .map_or((0, 0), |last| (last.leader_id.term, last.index));
-        let election = telling
-            .then(|| self.parts.elections.last())
-            .flatten()
-            .filter(|election| election.term == leadership.term);
         Beat {
             incarnation: self.parts.detector.incarnation(),
             sequence,

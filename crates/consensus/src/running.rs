@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use mainstay_kv::{Settings, outcome::Applied};
 use mainstay_storage::Storage;
-use mainstay_world::{self as world, Instant};
+use mainstay_world::{self as world, Buggify, Instant};
 use openraft::{
     Config, Raft, SnapshotPolicy, async_runtime::WatchReceiver as _, metrics::RaftDataMetrics,
 };
@@ -59,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) elections: Elections,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) membership: watch::Receiver<Arc<StoredMembership>>,
+    pub(crate) buggify: Buggify,
 }
 
 /// What a node in a cluster has.
@@ -279,6 +280,7 @@ async fn start_openraft(
         elections: Elections::new(Arc::clone(&world.history)),
         leadership: core.leadership.subscribe(),
         membership: core.membership.subscribe(),
+        buggify: world.buggify.clone(),
     })
 }
 

@@ -197,6 +197,7 @@ async fn answer(core: &Arc<Core>, peer: u64, call: Call) -> Answer {
         Call::Ping if *core.leaving.borrow() => {
             return Answer::Refused("this node is shutting down".to_owned());
         }
+        Call::TransferLeader(..) => core.world().buggify.pause("consensus.before-takeover").await,
         _ => {}
     }
     let Some(running) = core.running() else {
