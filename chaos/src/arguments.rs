@@ -32,7 +32,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// The scenario, or `all`
+    /// The scenario, or `all`, which leaves out those that last for an hour
     #[arg(long, value_name = "NAME", default_value = "all", value_parser = scenario_or_all)]
     pub(crate) scenario: Scenarios,
     /// The seed
@@ -103,7 +103,7 @@ fn scenario_or_all(text: &str) -> Result<Scenarios, String> {
 
 fn scenario(text: &str) -> Result<&'static Scenario, String> {
     scenarios::find(text).ok_or_else(|| {
-        let known: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        let known: Vec<_> = scenarios::every().map(|scenario| scenario.name).collect();
         format!("there is no such scenario; there are {}", known.join(", "))
     })
 }

@@ -88,6 +88,24 @@ pub const PLANTS: &[Plant] = &[
         scenario: "lost-disk",
         rules: &[Rule::IdentityReused],
     },
+    Plant {
+        name: "campaign-in-haste",
+        summary: "a follower campaigns without asking the detector, the lease or for a pre-vote",
+        scenario: "jitter",
+        rules: &[Rule::NeedlessElection],
+    },
+    Plant {
+        name: "keep-title",
+        summary: "a leader that cannot write leads on",
+        scenario: "stalled-leader",
+        rules: &[Rule::TitleKept],
+    },
+    Plant {
+        name: "transfer-unchecked",
+        summary: "leadership is handed over without asking whether the target can take it",
+        scenario: "leadership-transfers",
+        rules: &[Rule::TransferTruth, Rule::NeedlessElection],
+    },
 ];
 
 /// The bug of this name.

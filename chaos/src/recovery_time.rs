@@ -87,24 +87,26 @@ pub fn recoveries(timeline: &Timeline) -> Vec<Recovery> {
 /// before the bound is over says nothing about it.
 #[must_use]
 pub fn check(recoveries: &[Recovery], end_us: u64, bounds: &Bounds) -> Vec<Violation> {
-    let bound_us = bounds.longest_us(bounds.recovery_ms);
     recoveries
         .iter()
         .filter(|recovery| recovery.alone)
-        .filter(|recovery| {
-            recovery.recovered_us.unwrap_or(end_us).saturating_sub(recovery.from_us) > bound_us
-        })
-        .map(|recovery| Violation {
-            at_us: recovery.recovered_us.unwrap_or(end_us),
-            rule: Rule::RecoveryTime,
-            node: None,
-            what: format!(
-                "after {} at {} no write was acknowledged for {}; the bound is {} ms",
-                recovery.blow,
-                Seconds(recovery.from_us),
-                Seconds(recovery.recovered_us.unwrap_or(end_us) - recovery.from_us),
-                bounds.recovery_ms
-            ),
+        .filter_map(|recovery| {
+            let bound_ms = match recovery.blow {
+                Blow { kind: FaultKind::DiskStall, leader: true } => bounds.stalled_leader_ms,
+                _ => bounds.recovery_ms,
+            };
+            let took_us = recovery.recovered_us.unwrap_or(end_us).saturating_sub(recovery.from_us);
+            (took_us > bounds.longest_us(bound_ms)).then(|| Violation {
+                at_us: recovery.recovered_us.unwrap_or(end_us),
+                rule: Rule::RecoveryTime,
+                node: None,
+                what: format!(
+                    "after {} at {} no write was acknowledged for {}; the bound is {bound_ms} ms",
+                    recovery.blow,
+                    Seconds(recovery.from_us),
+                    Seconds(took_us),
+                ),
+            })
         })
         .collect()
 }

@@ -190,13 +190,14 @@ pub fn run(plan: Plan) -> RunReport {
 
 /// What the checkers allow for in a cluster of this shape.
 fn bounds(shape: &Shape) -> Bounds {
-    let recovery_ms = match shape.profile {
-        Profile::Lan => 6_000,
-        Profile::Wan => 15_000,
+    let (recovery_ms, stalled_leader_ms) = match shape.profile {
+        Profile::Lan => (6_000, 1_500),
+        Profile::Wan => (15_000, 15_000),
     };
     Bounds {
         clock_error_per_mille: shape.clock_error_per_mille,
         recovery_ms,
+        stalled_leader_ms,
         liveness_ms: LIVENESS_MS,
         ..Bounds::default()
     }

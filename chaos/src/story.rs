@@ -6,7 +6,22 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::{cluster::Cluster, record::SharedRecord, timeline::Role, workload::Orders};
+use crate::{
+    checkers::{Rule, Violation},
+    cluster::Cluster,
+    record::SharedRecord,
+    timeline::{EventKind, Role},
+    workload::{Errand, ErrandId, ErrandOutcome, Orders},
+};
+
+/// Who leads, and in which term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Title {
+    /// The leader.
+    pub leader: u32,
+    /// Its term.
+    pub term: u64,
+}
 
 /// A wait that ended without what was waited for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +137,61 @@ impl Story {
     pub fn any_node(&mut self) -> u32 {
         let nodes: Vec<_> = self.nodes().collect();
         *self.dice().pick(&nodes)
+    }
+
+    /// Waits for a first write and says who leads.
+    ///
+    /// # Errors
+    /// [`Stuck`].
+    pub fn title(&mut self) -> Result<Title, Stuck> {
+        let leader = self.wait_for_leader()?;
+        let term = self.state(leader).map_or(0, |state| state.term);
+        Ok(Title { leader, term })
+    }
+
+    /// Demands that nobody has got the title since it was `title`; `why` says what was no reason
+    /// for it.
+    pub fn demand_same_title(&self, title: Title, why: &str) {
+        let now = self.leader().map(|leader| {
+            let term = self.state(leader).map_or(0, |state| state.term);
+            Title { leader, term }
+        });
+        self.demand(now == Some(title), Rule::NeedlessElection, || {
+            format!("node {} led in term {}, then {why}; now {now:?}", title.leader, title.term)
+        });
+    }
+
+    /// Demands something that only the scenario knows to hold.
+    pub fn demand(&self, holds: bool, rule: Rule, what: impl FnOnce() -> String) {
+        if holds || self.cluster.broken().is_some() {
+            return;
+        }
+        let violation = Violation { at_us: self.now_us(), rule, node: None, what: what() };
+        let mut record = self.record.lock();
+        let kind = EventKind::Violation { what: violation.to_string() };
+        record.happened(violation.at_us, None, kind);
+        record.violations.push(violation);
+    }
+
+    /// Has the operator do something. A transfer explains an election from now on; whether one that
+    /// is refused moved anybody is the scenario's to demand.
+    pub fn send(&self, errand: Errand) -> ErrandId {
+        if let Errand::Transfer { through, to } = errand {
+            let to = to.unwrap_or(through);
+            let kind = EventKind::LeadershipTransferred { to };
+            self.record.lock().happened(self.now_us(), Some(through), kind);
+        }
+        self.orders.send(errand)
+    }
+
+    /// Waits for what becomes of an errand.
+    ///
+    /// # Errors
+    /// [`Stuck`].
+    pub fn wait_for_errand(&mut self, errand: ErrandId) -> Result<ErrandOutcome, Stuck> {
+        let stuck = Stuck { what: "end of the errand", ms: PATIENCE_MS };
+        self.wait(stuck.what, stuck.ms, |story| story.orders.outcome(errand).is_some())?;
+        self.orders.outcome(errand).ok_or(stuck)
     }
 
     pub(crate) const fn orders(&self) -> &Orders {

@@ -9,6 +9,8 @@ pub struct Bounds {
     pub lease_end_ms: u64,
     /// How long after a fault the first write must be acknowledged, in milliseconds.
     pub recovery_ms: u64,
+    /// The same after the disk of the leader, and of nobody else, began to hang.
+    pub stalled_leader_ms: u64,
     /// How long after the last fault the cluster must be well again, in milliseconds.
     pub liveness_ms: u64,
     /// How many writes and how many reads must succeed in that time.
@@ -23,6 +25,7 @@ impl Default for Bounds {
             clock_error_per_mille: 0,
             lease_end_ms: 2_000,
             recovery_ms: 5_000,
+            stalled_leader_ms: 1_500,
             liveness_ms: 20_000,
             liveness_calls: 3,
             search_steps: 300_000,

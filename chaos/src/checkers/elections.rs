@@ -1,9 +1,10 @@
 //! The elections of a run, and whether each had a reason.
 //!
 //! A leader that is alive and reaches a majority must keep its title: an election without a fault
-//! is a failure of the failure detector. It is counted, not condemned: hardships such as a slow
-//! disk are meant to come near it.
+//! is a failure of the failure detector, in whatever scenario. Hardships such as a slow disk or
+//! jitter come near it and are no excuse.
 
+use super::{Rule, Violation};
 use crate::timeline::{EventKind, FaultKind, Role, Timeline};
 
 /// A node that began to lead in a term.
@@ -38,6 +39,24 @@ impl Election {
     pub const fn is_needless(&self) -> bool {
         self.reason.is_none()
     }
+}
+
+/// The elections that nothing excuses.
+#[must_use]
+pub fn check(elections: &[Election]) -> Vec<Violation> {
+    elections
+        .iter()
+        .filter(|election| election.is_needless())
+        .map(|election| Violation {
+            at_us: election.at_us,
+            rule: Rule::NeedlessElection,
+            node: Some(election.node),
+            what: format!(
+                "it leads in term {}, and nothing happened to the leader before it",
+                election.term
+            ),
+        })
+        .collect()
 }
 
 /// How long after it ended something still explains an election, in simulated microseconds: a
@@ -114,6 +133,9 @@ mod tests {
         let reasons: Vec<_> = elections(&timeline).iter().map(|one| one.reason).collect();
         let partition = Some(Reason::Fault(FaultKind::Partition));
         assert_eq!(reasons, [Some(Reason::Birth), partition, partition, None]);
+        let violations = check(&elections(&timeline));
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        assert_eq!((violations[0].rule, violations[0].at_us), (Rule::NeedlessElection, 20 * S));
     }
 
     #[test]

@@ -49,9 +49,10 @@ pub fn judge(
     violations.extend(lost);
     violations.extend(liveness::check(timeline, history, replicas, bounds));
     violations.extend(recovery_time::check(&recoveries, timeline.end_us(), bounds));
+    let elections = elections::elections(timeline);
+    violations.extend(elections::check(&elections));
     violations.sort();
     violations.dedup();
-    let elections = elections::elections(timeline);
     let mut coverage = Coverage::of(timeline, history, &elections);
     coverage.add("keys-searched", order.keys_settled);
     coverage.add("keys-given-up", order.keys_given_up);

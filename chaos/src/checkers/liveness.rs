@@ -119,6 +119,7 @@ mod tests {
         clock_error_per_mille: 0,
         lease_end_ms: 0,
         recovery_ms: 0,
+        stalled_leader_ms: 0,
         liveness_ms: 1_000,
         liveness_calls: 1,
         search_steps: 0,

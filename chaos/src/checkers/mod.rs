@@ -151,6 +151,14 @@ rules! {
     NodePanicked => "node-panicked",
     /// After a fault, a write is acknowledged within the bound.
     RecoveryTime => "recovery-time",
+    /// A leader keeps its title unless something happened that excuses an election.
+    NeedlessElection => "needless-election",
+    /// A leader that cannot write gives its title away, and says why.
+    TitleKept => "title-kept",
+    /// No voter loses its vote, and so no failure less is tolerated, unless somebody removes it.
+    ToleranceKept => "tolerance-kept",
+    /// A transfer tells truly what became of it, and one that is refused changes nothing.
+    TransferTruth => "transfer-truth",
 }
 
 #[cfg(test)]

@@ -130,6 +130,12 @@ impl Cluster {
         self.begin(FaultKind::Pause, &[node], "", Undo::Resume(node))
     }
 
+    /// Tells the process to stop, as SIGTERM does; the fault ends when it is started.
+    pub fn tell_to_stop(&mut self, node: u32) {
+        self.seats[at(node)].tell_to_stop();
+        self.down_with(FaultKind::OrderlyStop, node, "");
+    }
+
     /// Kills the process; the fault ends when it is started.
     pub fn kill_process(&mut self, node: u32) {
         self.kill(node);

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use mainstay_consensus::{Birth, BootstrapPeer};
+use mainstay_consensus::{Birth, BootstrapPeer, Election};
 use mainstay_kv::{
     command::KeyRange,
     query::{KeyValue, RangeQuery},
@@ -60,6 +60,9 @@ pub struct Shape {
     pub link_ms_min: u64,
     /// The longest delay of a message, in milliseconds.
     pub link_ms_max: u64,
+    /// How delays lie between the two: exponentially, this many times steeper than the span; 5
+    /// makes long ones rare, 1 spreads them over the whole span.
+    pub link_curve: f64,
     /// Bytes of log kept behind a snapshot; small ones make snapshots frequent.
     pub log_bytes_min: u64,
     /// How much any clock may run too fast or too slow, in thousandths.
@@ -75,6 +78,7 @@ impl Default for Shape {
             profile: Profile::Lan,
             link_ms_min: 0,
             link_ms_max: 2,
+            link_curve: 5.0,
             log_bytes_min: 64 * 1024 * 1024,
             clock_error_per_mille: 0,
             planted: None,
@@ -117,6 +121,7 @@ impl Cluster {
             .tcp_capacity(65_536)
             .enable_random_order()
             .build();
+        sim.set_message_latency_curve(shape.link_curve);
         let order = Arc::default();
         let seats: Vec<Seat> = (0..shape.nodes)
             .map(|number| {
@@ -208,6 +213,19 @@ impl Cluster {
             .filter(|(_node, state)| state.role == Role::Leader)
             .max_by_key(|(_node, state)| state.term)
             .map(|(node, _state)| node)
+    }
+
+    /// The newest change of leader, as the node explains it, while its process runs.
+    #[must_use]
+    pub fn newest_election(&self, node: u32) -> Option<Election> {
+        self.seats[at(node)].consensus()?.elections(1).pop()
+    }
+
+    /// How many members have a vote, as the leader knows; `None` while nobody leads.
+    #[must_use]
+    pub fn voters(&self) -> Option<usize> {
+        let status = self.seats[at(self.leader()?)].consensus()?.status();
+        Some(status.members.values().filter(|member| member.voter).count())
     }
 
     /// Why the node's process ended by itself, if it did.

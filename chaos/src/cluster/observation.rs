@@ -68,19 +68,23 @@ impl Observation {
     ) -> Seen {
         let mut seen = Seen::default();
         self.waiting.extend(notes);
-        let Some(consensus) = consensus else { return seen };
-        if self.named != Some(incarnation) {
-            self.identity = consensus.status().node_id;
-            self.named = Some(incarnation);
-        }
-        if self.started != Some(incarnation) {
-            self.start(incarnation, consensus, seats, &mut seen);
+        if let Some(consensus) = consensus {
+            if self.named != Some(incarnation) {
+                self.identity = consensus.status().node_id;
+                self.named = Some(incarnation);
+            }
+            if self.started != Some(incarnation) {
+                self.start(incarnation, consensus, seats, &mut seen);
+            }
         }
         if self.started == Some(incarnation) {
+            // Those of a process that has just ended count too: what it promised, it promised.
             for note in std::mem::take(&mut self.waiting) {
                 self.translate(&note, seats, &mut seen);
             }
-            self.stand(consensus, &mut seen);
+            if let Some(consensus) = consensus {
+                self.stand(consensus, &mut seen);
+            }
         }
         seen
     }

@@ -11,7 +11,7 @@ use std::sync::{
 use mainstay_consensus::Consensus;
 use mainstay_node::{Config, Listeners, RunError, StorageOptions, run_observed};
 use mainstay_world::{MemoryHistory, NodeClock, Scope, World};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     cluster::EPOCH_MS, dice::Dice, disk::SimulatedDisk, network::SimulatedNet,
@@ -46,6 +46,7 @@ struct Process {
     consensus: Option<Consensus>,
     clock: Option<Arc<NodeClock>>,
     orders: Option<mpsc::UnboundedSender<Order>>,
+    stop: Option<oneshot::Sender<()>>,
     ended: Option<String>,
     wall_offset_ms: i64,
     rate_per_mille: u64,
@@ -155,15 +156,15 @@ impl Seat {
         let inner = &self.inner;
         let listeners = Listeners::bind(world.net.as_ref(), &inner.config).await?;
         let started = |consensus: &Consensus| self.process().consensus = Some(consensus.clone());
-        run_observed(
-            world,
-            listeners,
-            inner.config.clone(),
-            inner.storage.clone(),
-            started,
-            std::future::pending(),
-        )
-        .await
+        let (stop, told_to_stop) = oneshot::channel();
+        self.process().stop = Some(stop);
+        let shutdown = async {
+            if told_to_stop.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let (config, storage) = (inner.config.clone(), inner.storage.clone());
+        run_observed(world, listeners, config, storage, started, shutdown).await
     }
 
     /// The running process's consensus.
@@ -182,11 +183,21 @@ impl Seat {
 
     /// Lets go of the process, which is about to be killed.
     pub(crate) fn forget_process(&self) {
-        let (consensus, clock, orders) = {
+        let (consensus, clock, orders, stop) = {
             let mut process = self.process();
-            (process.consensus.take(), process.clock.take(), process.orders.take())
+            let orders = (process.orders.take(), process.stop.take());
+            (process.consensus.take(), process.clock.take(), orders.0, orders.1)
         };
-        drop((consensus, clock, orders));
+        drop((consensus, clock, orders, stop));
+    }
+
+    /// Tells the process to stop in good order.
+    pub(crate) fn tell_to_stop(&self) {
+        let stop = self.process().stop.take();
+        if let Some(stop) = stop {
+            // One that has ended by itself has nobody who listens.
+            let _ = stop.send(());
+        }
     }
 
     /// A step of simulated time begins.

@@ -6,13 +6,13 @@ pub(crate) mod worker;
 
 use std::process::ExitCode;
 
-use mainstay_chaos::{plants::PLANTS, scenarios::SCENARIOS};
+use mainstay_chaos::{plants::PLANTS, scenarios};
 
 /// Prints the names of scenarios and bugs, one a line, and what each does under it.
 #[expect(clippy::unnecessary_wraps, reason = "commands have one shape")]
 #[expect(clippy::print_stdout, reason = "this is what was asked for")]
 pub(crate) fn list() -> anyhow::Result<ExitCode> {
-    for scenario in SCENARIOS {
+    for scenario in scenarios::every() {
         println!("scenario {}\n    {}", scenario.name, scenario.summary);
     }
     for plant in PLANTS {

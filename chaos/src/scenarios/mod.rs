@@ -7,11 +7,15 @@
 mod bit_rot;
 mod bridge;
 mod cascading_failures;
+mod clock_rates;
 mod crash_points;
 mod failed_sync;
 mod io_errors;
+mod jitter;
 mod lagging_follower;
+mod leadership_transfers;
 mod lost_disk;
+mod maintenance;
 mod one_way_cuts;
 mod paused_leader;
 mod power_loss_of_all;
@@ -20,9 +24,12 @@ mod resource_exhaustion;
 mod restart_storm;
 mod shaky_links;
 mod skewed_clocks;
+mod slow_disks;
+mod slow_leader_links;
 mod split_brain;
 mod stale_reads;
 mod stalled_disk;
+mod stalled_leader;
 mod steady;
 mod swarm;
 
@@ -53,9 +60,10 @@ impl std::fmt::Debug for Scenario {
     }
 }
 
-/// All of them.
+/// All of them but for the long ones.
 pub const SCENARIOS: &[Scenario] = &[
     steady::SCENARIO,
+    jitter::JITTER,
     split_brain::ISOLATE_THE_LEADER,
     split_brain::SPLIT_BRAIN,
     one_way_cuts::SCENARIO,
@@ -68,21 +76,37 @@ pub const SCENARIOS: &[Scenario] = &[
     failed_sync::SCENARIO,
     io_errors::SCENARIO,
     stalled_disk::SCENARIO,
+    stalled_leader::SCENARIO,
+    slow_disks::SCENARIO,
+    slow_leader_links::SCENARIO,
+    leadership_transfers::SCENARIO,
     stale_reads::SCENARIO,
     resource_exhaustion::SCENARIO,
     lost_disk::SCENARIO,
     bit_rot::SCENARIO,
     lagging_follower::SCENARIO,
     skewed_clocks::SCENARIO,
+    clock_rates::SCENARIO,
+    maintenance::ROLLING_RESTARTS,
+    maintenance::MAINTENANCE,
     cascading_failures::SCENARIO,
     raft_under_chaos::SCENARIO,
     swarm::SCENARIO,
 ];
 
+/// Those whose runs last for an hour or more; `all` does not mean them.
+pub const LONG_SCENARIOS: &[Scenario] =
+    &[jitter::JITTER_FOR_AN_HOUR, maintenance::MAINTENANCE_FOR_AN_HOUR];
+
+/// The short and the long ones.
+pub fn every() -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().chain(LONG_SCENARIOS)
+}
+
 /// The scenario of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    SCENARIOS.iter().find(|scenario| scenario.name == name)
+    every().find(|scenario| scenario.name == name)
 }
 
 fn three_nodes(_dice: &mut Dice) -> Shape {
@@ -103,9 +127,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_plants_name_scenarios_that_exist() {
-        let names: std::collections::BTreeSet<_> =
-            SCENARIOS.iter().map(|scenario| scenario.name).collect();
-        assert_eq!(names.len(), SCENARIOS.len());
+        let names: std::collections::BTreeSet<_> = every().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), every().count());
         for plant in crate::plants::PLANTS {
             assert!(find(plant.scenario).is_some(), "{} is shown by no scenario", plant.name);
         }

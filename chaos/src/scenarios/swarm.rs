@@ -33,7 +33,7 @@ fn shape(dice: &mut Dice) -> Shape {
         link_ms_max: dice.between(3..=15),
         log_bytes_min: *dice.pick(&[8 * 1024, 32 * 1024, 64 * 1024 * 1024]),
         clock_error_per_mille: 110,
-        planted: None,
+        ..Shape::default()
     }
 }
 

@@ -80,6 +80,8 @@ fault_kinds! {
     HeldLinks => "held-links",
     /// A process ends; its page cache stays, its peers see closed connections.
     ProcessKill => "process-kill",
+    /// A process is told to stop, ends in good order and is started again.
+    OrderlyStop => "orderly-stop",
     /// A machine ends silently; what was not synced is gone.
     PowerLoss => "power-loss",
     /// A process stands still and goes on.

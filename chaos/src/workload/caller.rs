@@ -23,6 +23,9 @@ use crate::{
 /// How long a call may take in all.
 const TIMEOUT: Duration = Duration::from_millis(3_000);
 
+/// How long a client waits for the answer of one node.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(800);
+
 /// See the module comment.
 pub(super) struct Caller {
     pub(super) number: u32,
@@ -54,21 +57,7 @@ impl Caller {
         net: Arc<dyn Net>,
         record: SharedRecord,
     ) -> Self {
-        let client = |order: &[u32]| {
-            let endpoints = order
-                .iter()
-                .map(|node| client_url(*node).parse().expect("a simulated address is well formed"))
-                .collect();
-            let options = ClientOptions {
-                timeout: TIMEOUT,
-                attempt_timeout: Duration::from_millis(800),
-                connect_timeout: Duration::from_millis(250),
-                watch_silence_max: Duration::from_millis(2_000),
-                watch_patience: Duration::from_secs(3600),
-                ..ClientOptions::new(endpoints)
-            };
-            Client::new(Arc::clone(&net), options)
-        };
+        let client = |order: &[u32]| client(Arc::clone(&net), order, ATTEMPT_TIMEOUT);
         let mut order: Vec<u32> = (0..nodes).collect();
         dice.shuffle(&mut order);
         Self {
@@ -222,6 +211,23 @@ impl Caller {
     pub(super) const fn drop_session(&mut self) {
         self.session = None;
     }
+}
+
+/// A client that knows these nodes, in this order.
+pub(super) fn client(net: Arc<dyn Net>, order: &[u32], attempt_timeout: Duration) -> Client {
+    let endpoints = order
+        .iter()
+        .map(|node| client_url(*node).parse().expect("a simulated address is well formed"))
+        .collect();
+    let options = ClientOptions {
+        timeout: TIMEOUT,
+        attempt_timeout,
+        connect_timeout: Duration::from_millis(250),
+        watch_silence_max: Duration::from_millis(2_000),
+        watch_patience: Duration::from_secs(3600),
+        ..ClientOptions::new(endpoints)
+    };
+    Client::new(net, options)
 }
 
 /// Simulated time on this host.

@@ -6,6 +6,7 @@
 
 mod caller;
 mod holder;
+mod operator;
 mod watcher;
 mod worker;
 
@@ -18,9 +19,13 @@ use std::{
     time::Duration,
 };
 
-use mainstay_world::{self as world, NodeClock, Scope};
+use mainstay_world::{self as world, Net, NodeClock, Scope};
 
-use self::caller::Caller;
+pub use self::operator::{Errand, ErrandId, ErrandOutcome};
+use self::{
+    caller::Caller,
+    operator::{Errands, Operator},
+};
 use crate::{
     cluster::EPOCH_MS, dice::Dice, network::SimulatedNet, record::SharedRecord, trace::Trace,
 };
@@ -74,6 +79,7 @@ struct Inner {
     busy: AtomicU32,
     checked: AtomicU32,
     check_done: AtomicBool,
+    errands: Errands,
 }
 
 impl Orders {
@@ -122,13 +128,13 @@ pub(crate) async fn run(
     trace: Trace,
 ) -> turmoil::Result {
     let clock = Arc::new(NodeClock::simulated(EPOCH_MS, 1.0));
-    let net = Arc::new(SimulatedNet::new(CLIENTS_IN_TRACE, trace));
+    let net: Arc<dyn Net> = Arc::new(SimulatedNet::new(CLIENTS_IN_TRACE, trace));
     let seed_of_host = Dice::derive(seed, "clients", 0).next_u64();
     let scope = Scope::simulated(seed_of_host, Arc::clone(&clock));
     let life = async move {
         let caller = |client: u32| {
             let dice = Dice::derive(seed, "client", u64::from(client));
-            Caller::new(client, nodes, dice, Arc::clone(&net) as _, record.clone())
+            Caller::new(client, nodes, dice, Arc::clone(&net), record.clone())
         };
         let mut client = 0;
         let mut next = || {
@@ -145,7 +151,11 @@ pub(crate) async fn run(
         for _watcher in 0..workload.watchers {
             world::spawn(watcher::run(next(), orders.clone()));
         }
+        let operator = Operator::new(nodes, &net, record.clone(), orders.clone());
         while !orders.inner.check.load(Ordering::Relaxed) {
+            while let Some(errand) = orders.next_errand() {
+                world::spawn(operator.clone().carry_out(errand));
+            }
             world::sleep(Duration::from_millis(10)).await;
         }
         worker::read_all(caller(client), &workload, nodes, &orders).await;
