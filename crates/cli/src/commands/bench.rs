@@ -103,6 +103,9 @@ enum Mode {
     /// The same while the leadership is handed over.
     #[value(hide = true)]
     Transfer,
+    /// The same for --seconds, while whoever measures interrupts the cluster.
+    #[value(hide = true)]
+    Gap,
     /// One client writes until one write is acknowledged.
     #[value(hide = true)]
     FirstWrite,
@@ -169,6 +172,7 @@ pub(crate) async fn run(
     }
     match (plan.mode, arguments.kill_pid, arguments.stop_pid) {
         (Mode::FirstWrite, ..) => return failover::first_write(&plan).await,
+        (Mode::Gap, ..) => return interruption::gap(&plan).await,
         (Mode::Transfer, ..) => return interruption::transfer(&plan, &cluster.client()).await,
         (_, Some(pid), _) => return failover::run(&plan, pid).await,
         (_, _, Some(pid)) => return interruption::freeze(&plan, pid).await,

@@ -1,5 +1,5 @@
-//! The longest time without an acknowledged write, while the leadership is handed over or a
-//! process is frozen and goes on again.
+//! The longest time without an acknowledged write, while the leadership is handed over, a process
+//! is frozen and goes on again, or somebody else interrupts the cluster.
 //!
 //! One client writes steadily, one write after the other, as in `failover`. The time between two
 //! acknowledgements counts from the moment before the interruption until writes have gone well for
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_client::Client;
-use mainstay_world::spawn;
+use mainstay_world::{Instant, spawn};
 
 use super::{Plan, failover::Writer};
 use crate::{
@@ -51,6 +51,19 @@ pub(super) async fn freeze(plan: &Plan, pid: u32) -> anyhow::Result<Exit> {
         "after_waking_ms": ms(after_it),
     });
     line(&json.to_string())?;
+    Ok(Exit::Done)
+}
+
+/// Writes for as long as was asked for; whoever measures interrupts the cluster meanwhile.
+pub(super) async fn gap(plan: &Plan) -> anyhow::Result<Exit> {
+    let mut writer = Writer::new(plan);
+    writer.until_steady(plan).await.context("nothing was measured")?;
+    let begun = Instant::now();
+    let mut longest = Duration::ZERO;
+    while begun.elapsed() < plan.duration {
+        longest = longest.max(writer.until_steady(plan).await?);
+    }
+    line(&serde_json::json!({ "longest_gap_ms": ms(longest) }).to_string())?;
     Ok(Exit::Done)
 }
 

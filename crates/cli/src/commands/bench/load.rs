@@ -223,6 +223,7 @@ impl Client {
             | Mode::Checked
             | Mode::Failover
             | Mode::Freeze
+            | Mode::Gap
             | Mode::Transfer
             | Mode::FirstWrite => self.put.about(key),
         };

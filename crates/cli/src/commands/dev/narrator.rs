@@ -1,11 +1,11 @@
-//! Who leads, told when it changes.
+//! Who leads and why, told when it changes.
 //!
 //! Any node knows its leader, and after a failure some know it later than others; the news with the
 //! highest term counts. A leader that is gone is told only when no other follows within moments.
 
 use std::time::Duration;
 
-use mainstay_client::Cluster;
+use mainstay_client::{Cluster, Election};
 use mainstay_world::Instant;
 
 use crate::commands::dev::node::Node;
@@ -14,6 +14,9 @@ use crate::commands::dev::node::Node;
 pub(super) const POLL: Duration = Duration::from_millis(100);
 /// For so long a cluster may be without a leader before that is news.
 const LEADERLESS_MAX: Duration = Duration::from_secs(2);
+
+/// The last elections among which the reason is looked for: there may have been two since.
+const ELECTIONS: u32 = 3;
 
 /// What was told last.
 #[derive(Debug)]
@@ -47,7 +50,13 @@ impl Narrator {
                 newest = leader;
             }
         }
-        self.tell(newest, Instant::now())
+        let term = newest.as_ref().map(|leader| leader.term);
+        let news = self.tell(newest, Instant::now())?;
+        let why = match term {
+            Some(term) => why(nodes, term).await,
+            None => None,
+        };
+        Some(why.map_or_else(|| news.clone(), |why| format!("{news}: {why}")))
     }
 
     fn tell(&mut self, newest: Option<Leader>, now: Instant) -> Option<String> {
@@ -71,6 +80,18 @@ impl Narrator {
         self.told = Some(leader);
         text
     }
+}
+
+/// Why the leader of `term` was elected; the node that leads knows it at once.
+async fn why(nodes: &[Node], term: u64) -> Option<String> {
+    for node in nodes.iter().filter(|node| node.pid().is_some()) {
+        let Ok(answer) = node.client().failure_detector(ELECTIONS).await else { continue };
+        let told = |election: &&Election| election.term == term && election.cause != "untold";
+        if let Some(election) = answer.value.elections.iter().find(told) {
+            return Some(election.why.clone());
+        }
+    }
+    None
 }
 
 pub(super) fn leader_of(cluster: &Cluster) -> Option<Leader> {
