@@ -25,6 +25,10 @@ pub enum Signal {
     Stop,
     /// Go on: SIGCONT.
     Continue,
+    /// To a node on a stalling disk: let syncs hang, SIGUSR1.
+    StallDisk,
+    /// To the same: let them go on, SIGUSR2.
+    ReleaseDisk,
 }
 
 /// A running process.
@@ -138,6 +142,8 @@ pub fn send(id: u32, signal: Signal) {
         Signal::Terminate => libc::SIGTERM,
         Signal::Stop => libc::SIGSTOP,
         Signal::Continue => libc::SIGCONT,
+        Signal::StallDisk => libc::SIGUSR1,
+        Signal::ReleaseDisk => libc::SIGUSR2,
     };
     #[expect(unsafe_code, reason = "the system call has no safe form; it touches no memory")]
     // SAFETY: no pointers are passed.

@@ -22,7 +22,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("node", &["world", "kv", "storage", "consensus", "service"]),
     ("client", &["codec", "world", "kv"]),
     ("cli", &["world", "kv", "client", "node"]),
-    ("tests", &["cli"]),
+    ("tests", &["world", "node", "cli"]),
     ("chaos", &["codec", "world", "kv", "storage", "consensus", "node", "client"]),
 ];
 

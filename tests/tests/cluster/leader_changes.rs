@@ -42,7 +42,7 @@ async fn transferred(client: &Client, to: &str) -> Value {
 }
 
 /// The election of a term as the node tells it, once it tells it with this cause or one of them.
-async fn election_of(client: &Client, term: u64, causes: &[&str]) -> Value {
+pub(crate) async fn election_of(client: &Client, term: u64, causes: &[&str]) -> Value {
     let term = term.to_string();
     until(&format!("an election in term {term} because of {causes:?}"), async || {
         let told = detector(client).await;
@@ -59,7 +59,7 @@ async fn election_of(client: &Client, term: u64, causes: &[&str]) -> Value {
 }
 
 /// The term that a node is in.
-async fn term_at(client: &Client) -> u64 {
+pub(crate) async fn term_at(client: &Client) -> u64 {
     client.request("GET", "/v1/cluster").answer().await.number("Mainstay-Term")
 }
 

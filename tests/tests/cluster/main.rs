@@ -15,6 +15,7 @@ mod leases;
 mod peer_port;
 mod reads;
 mod rolling_restart;
+mod stalled_disk;
 mod watches;
 mod wiped_folder;
 
