@@ -1,22 +1,26 @@
 #!/usr/bin/env bash
-# Measures how long writes stop when the leader is killed, frozen or handed over, and prints a table.
+# Measures how long writes stop when the leader is killed, frozen or handed over, or its disk hangs,
+# and prints a table.
 #
-#   scripts/bench-failover.sh [--rounds N] [--only SECTIONS] [--binary MAINSTAY] [--keep-logs FOLDER]
+#   scripts/bench-failover.sh [--rounds N] [--only SECTIONS] [--binary MAINSTAY STALLING]
+#                             [--keep-logs FOLDER]
 #
 # Three real nodes on loopback with default flags and data in a temporary folder. One client that
 # knows all endpoints writes all the while and gives each attempt 100 ms. SECTIONS are words of
-# "kill transfer freeze" (all unless given). Without --binary the shipped profile is built first.
+# "kill transfer freeze stall" (all unless given). Without --binary the shipped profile is built first; the
+# second program of --binary is mainstay-on-a-stalling-disk, and its nodes serve the section stall.
 # Everything that this script starts it ends, by process id.
 
 set -euo pipefail
 
 rounds=20
-sections="kill transfer freeze"
+sections="kill transfer freeze stall"
 mainstay=""
-logs=""
+stalling=""
+keep_logs=""
 
 usage() {
-  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -24,53 +28,24 @@ while (($#)); do
   case "$1" in
     --rounds) rounds="${2:?--rounds needs a number}"; shift 2 ;;
     --only) sections="${2:?--only needs words}"; shift 2 ;;
-    --binary) mainstay="$(realpath "${2:?--binary needs a file}")"; shift 2 ;;
-    --keep-logs) logs="$(realpath -m "${2:?--keep-logs needs a folder}")"; shift 2 ;;
+    --binary)
+      mainstay="$(realpath "${2:?--binary needs two files}")"
+      stalling="$(realpath "${3:?--binary needs two files}")"
+      shift 3
+      ;;
+    --keep-logs) keep_logs="$(realpath -m "${2:?--keep-logs needs a folder}")"; shift 2 ;;
     *) usage ;;
   esac
 done
 
 cd "$(dirname "$0")/.."
-work="$(mktemp -d)"
-declare -A running=() # process id -> 1, of everything that was started and not yet ended
-declare -a pids=()
-
-# ---- processes ----------------------------------------------------------------------------------
-
-end_process() { # PID [SIGNAL]
-  kill "-${2:-TERM}" "$1" 2>/dev/null || true
-  for _ in $(seq 200); do
-    kill -0 "$1" 2>/dev/null || break
-    sleep 0.05
-  done
-  kill -KILL "$1" 2>/dev/null || true
-  unset "running[$1]"
-}
-
-clean_up() {
-  local pid
-  for pid in "${!running[@]}"; do end_process "$pid" KILL; done
-  if [[ -n "$logs" ]]; then
-    mkdir -p "$logs"
-    cp "$work"/*.log "$logs" 2>/dev/null || true
-  fi
-  rm -rf "$work"
-}
+# shellcheck source=scripts/measuring.sh
+source scripts/measuring.sh
+logs="$keep_logs"
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-
-port() { echo $((25790 + $1 * 10)); } # of node N (0 to 2) for clients; peers one above
-endpoints="127.0.0.1:$(port 0),127.0.0.1:$(port 1),127.0.0.1:$(port 2)"
-
-start_node() { # N
-  local n cluster=""
-  for n in 0 1 2; do cluster+="${cluster:+,}m$n=127.0.0.1:$(($(port "$n") + 1))"; done
-  "$mainstay" serve --name "m$1" --data-dir "$work/m$1" --client-addr "127.0.0.1:$(port "$1")" \
-    --peer-addr "127.0.0.1:$(($(port "$1") + 1))" --bootstrap "$cluster" >>"$work/m$1.log" 2>&1 &
-  pids[$1]=$!
-  running[$!]=1
-  disown "$!" # or the shell tells of each that is killed
-}
+MAINSTAY_PORT=25790
+endpoints="$(mainstay_endpoints)"
 
 bench() { "$mainstay" bench --endpoints "$endpoints" --output json --clients 1 --mode "$@"; }
 
@@ -86,23 +61,17 @@ settle() { # until every node serves writes, and the detectors know each other's
   exit 1
 }
 
-leader() { # the place of the leader, from 0
-  "$mainstay" status --endpoints "$endpoints" |
-    awk '/ leader m/ { sub(/.* leader m/, ""); print; exit }'
-}
-
 # ---- numbers ------------------------------------------------------------------------------------
-
-field() { # NAME of a number in one line of JSON on standard input
-  sed -n "s/.*\"$1\":\([0-9.eE+-]*\).*/\1/p"
-}
-
-median() { sort -g | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
-worst() { sort -g | tail -1; }
 
 note() { # SECTION MILLISECONDS
   echo "$2" >>"$work/$1"
   printf '  %-8s round %2d: %8.1f ms\n' "$1" "$(wc -l <"$work/$1")" "$2" >&2
+}
+
+campaigns() { # SECTION: from the first campaign to the votes of a quorum, from the history
+  "$mainstay" detector --endpoints "$endpoints" --limit "$rounds" |
+    sed -n 's/^election\t.*\tphases_ms=[^+]*+\([0-9]*\)+\([0-9]*\)+.*/\1 \2/p' |
+    awk '{ print $1 + $2 }' >"$work/$1.campaign"
 }
 
 causes() { # of the last elections, as a node that did not lead before them tells
@@ -117,13 +86,14 @@ kill_leader() {
   local at
   for _ in $(seq "$rounds"); do
     settle
-    at="$(leader)"
-    note kill "$(bench failover --kill-pid "${pids[$at]}" | field failover_ms)"
-    unset "running[${pids[$at]}]"
-    start_node "$at"
+    at="$(mainstay_leader)"
+    note kill "$(bench failover --kill-pid "${mainstay_pids[$at]}" | field failover_ms)"
+    unset "running[${mainstay_pids[$at]}]"
+    start_mainstay_node "$at" "$work"
   done
   settle
   causes >"$work/kill.causes"
+  campaigns kill
 }
 
 transfer() {
@@ -142,10 +112,41 @@ freeze() {
   local at
   for _ in $(seq "$rounds"); do
     settle
-    at="$(leader)"
-    note freeze "$(bench freeze --stop-pid "${pids[$at]}" | field longest_gap_ms)"
+    at="$(mainstay_leader)"
+    note freeze "$(bench freeze --stop-pid "${mainstay_pids[$at]}" | field longest_gap_ms)"
   done
   causes >"$work/freeze.causes"
+}
+
+# The leader's disk hangs for 10 s and comes back. Nodes of their own, on a disk that obeys signals;
+# the load knows of nothing and writes for some seconds more.
+stall() {
+  local at now n load
+  for n in 0 1 2; do end_process "${mainstay_pids[$n]}"; done
+  mkdir "$work/stall-nodes"
+  for n in 0 1 2; do start_mainstay_node "$n" "$work/stall-nodes" "$stalling"; done
+  bench first-write >/dev/null
+  for _ in $(seq "$rounds"); do
+    settle
+    sleep 10 # whoever took over from one in trouble keeps the title for so long
+    at="$(mainstay_leader)"
+    bench gap --seconds 15 >"$work/stall.json" &
+    load=$!
+    running[$load]=1
+    sleep 2
+    kill -USR1 "${mainstay_pids[$at]}"
+    sleep 10
+    now="$(mainstay_leader)"
+    kill -USR2 "${mainstay_pids[$at]}"
+    wait "$load"
+    unset "running[$load]"
+    note stall "$(field longest_gap_ms <"$work/stall.json")"
+    if [[ "$now" == "$at" ]]; then echo 1 >>"$work/stall.kept"; fi
+    settle
+    if [[ "$(mainstay_leader)" != "$now" ]]; then echo 1 >>"$work/stall.back"; fi
+  done
+  causes >"$work/stall.causes"
+  campaigns stall
 }
 
 # ---- the table ----------------------------------------------------------------------------------
@@ -164,6 +165,15 @@ table() {
   row "planned transfer, longest time without one" transfer "" "<= 50"
   row "  the transfer itself" transfer.took "" ""
   row "leader frozen and woken, longest time without one" freeze "" "<= 1000"
+  row "leader's disk stalled for 10 s, the same" stall "" "<= 1500"
+  row "campaign to leader, after a kill" kill.campaign "" "< 152"
+  row "campaign to leader, after a stall" stall.campaign "" "< 152"
+  if [[ -e "$work/stall.kept" ]]; then
+    echo "a leader kept its title over its stall in $(wc -l <"$work/stall.kept") rounds"
+  fi
+  if [[ -e "$work/stall.back" ]]; then
+    echo "leadership moved again after the stall in $(wc -l <"$work/stall.back") rounds"
+  fi
   if [[ -e "$work/transfer.others" ]]; then
     echo "another node than the wanted one won $(wc -l <"$work/transfer.others") transfers"
   fi
@@ -173,16 +183,18 @@ table() {
 
 for section in $sections; do
   case "$section" in
-    kill | transfer | freeze) ;;
+    kill | transfer | freeze | stall) ;;
     *) usage ;;
   esac
 done
 if [[ -z "$mainstay" ]]; then
   echo "building" >&2
-  cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay
+  cargo build --quiet --locked --profile dist -p mainstay-cli -p mainstay-tests \
+    --bin mainstay --bin mainstay-on-a-stalling-disk
   mainstay="$(realpath "${CARGO_TARGET_DIR:-target}/dist/mainstay")"
+  stalling="$(realpath "${CARGO_TARGET_DIR:-target}/dist/mainstay-on-a-stalling-disk")"
 fi
-for n in 0 1 2; do start_node "$n"; done
+for n in 0 1 2; do start_mainstay_node "$n" "$work"; done
 bench first-write >/dev/null
 for section in $sections; do
   echo "$section" >&2

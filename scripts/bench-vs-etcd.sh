@@ -40,34 +40,15 @@ TEXT
 fi
 
 cd "$(dirname "$0")/.."
-work="$(mktemp -d)"
-declare -A running=() # process id -> 1, of everything that was started and not yet ended
-declare -a etcd_pids=() mainstay_pids=()
-
-# ---- processes ----------------------------------------------------------------------------------
-
-end_process() { # PID [SIGNAL]
-  kill "-${2:-TERM}" "$1" 2>/dev/null || true
-  for _ in $(seq 200); do
-    kill -0 "$1" 2>/dev/null || break
-    sleep 0.05
-  done
-  kill -KILL "$1" 2>/dev/null || true
-  wait "$1" 2>/dev/null || true
-  unset "running[$1]"
-}
-
-clean_up() {
-  local pid
-  for pid in "${!running[@]}"; do end_process "$pid" KILL; done
-  rm -rf "$work"
-}
+# shellcheck source=scripts/measuring.sh
+source scripts/measuring.sh
 trap clean_up EXIT
 trap 'exit 130' INT TERM
+declare -a etcd_pids=()
+MAINSTAY_PORT=24790
 
-# Ports of node N (0 to 2): clients, then peers.
+# The port of node N (0 to 2) for clients; peers one above.
 etcd_port() { echo $((23790 + $1 * 10)); }
-mainstay_port() { echo $((24790 + $1 * 10)); }
 
 start_etcd_node() { # N FOLDER
   local port peer cluster=""
@@ -81,17 +62,6 @@ start_etcd_node() { # N FOLDER
     --initial-advertise-peer-urls "http://127.0.0.1:$peer" \
     --initial-cluster "$cluster" --initial-cluster-state new >>"$2/e$1.log" 2>&1 &
   etcd_pids[$1]=$!
-  running[$!]=1
-}
-
-start_mainstay_node() { # N FOLDER
-  local port peer cluster=""
-  port="$(mainstay_port "$1")"
-  peer=$((port + 1))
-  for n in 0 1 2; do cluster+="${cluster:+,}m$n=127.0.0.1:$(($(mainstay_port "$n") + 1))"; done
-  "$mainstay" serve --name "m$1" --data-dir "$2/m$1" --client-addr "127.0.0.1:$port" \
-    --peer-addr "127.0.0.1:$peer" --bootstrap "$cluster" >>"$2/m$1.log" 2>&1 &
-  mainstay_pids[$1]=$!
   running[$!]=1
 }
 
@@ -113,33 +83,20 @@ stop() { # SIDE
 # ---- generators: MODE and further flags; print one line of JSON ---------------------------------
 
 etcd_endpoints="127.0.0.1:$(etcd_port 0),127.0.0.1:$(etcd_port 1),127.0.0.1:$(etcd_port 2)"
-mainstay_endpoints="127.0.0.1:$(mainstay_port 0),127.0.0.1:$(mainstay_port 1),127.0.0.1:$(mainstay_port 2)"
 
 etcd_load() { "$generator" --endpoints "$etcd_endpoints" --mode "$@"; }
 
 mainstay_load() {
   local mode="$1"
   shift
-  "$mainstay" bench --endpoints "$mainstay_endpoints" --output json --warm-up 0s --mode "$mode" "$@"
+  "$mainstay" bench --endpoints "$(mainstay_endpoints)" --output json --warm-up 0s --mode "$mode" "$@"
 }
 
 etcd_fill() { etcd_load load --clients 8 --connections 3 "$@" >/dev/null; } # --keys --value-size
 mainstay_fill() { mainstay_load put --seconds 0 --preload "$@"; }
 
 etcd_leader() { etcd_load leader | field leader; }
-mainstay_leader() { # the place of the leader, from 0
-  "$mainstay" status --endpoints "$mainstay_endpoints" |
-    awk '/ leader m/ { sub(/.* leader m/, ""); print; exit }'
-}
-
 # ---- numbers ------------------------------------------------------------------------------------
-
-field() { # NAME of a number in one line of JSON on standard input
-  sed -n "s/.*\"$1\":\([0-9.eE+-]*\).*/\1/p"
-}
-
-median() { sort -g | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
-worst() { sort -g | tail -1; }
 
 cpu_ticks() { # SIDE: CPU time of its three nodes
   local pid sum=0 stat
