@@ -264,6 +264,15 @@ impl Elections {
         }
     }
 
+    /// The same before the node ends, but for those at the end that no winner has told of: they are
+    /// seen again after the next start.
+    pub(crate) fn settle_told(&self) {
+        let mut state = self.lock();
+        while state.open.iter().any(|open| open.from_winner) {
+            self.keep_oldest(&mut state);
+        }
+    }
+
     /// Notes why the leader of `term` hands over to this node.
     pub(crate) fn announce(&self, term: u64, cause: ElectionCause) {
         self.lock().announced = Some((term, cause));
@@ -338,6 +347,18 @@ mod tests {
         assert_eq!(causes(&elections), [(3, "operator"), (2, "shutdown")]);
         elections.told(election(2, ElectionCause::Operator, Some(1)));
         assert_eq!(causes(&elections), [(3, "operator"), (2, "shutdown")]);
+    }
+
+    #[test]
+    fn what_a_winner_told_survives_an_end_in_good_order() {
+        let history = Arc::new(MemoryHistory::default());
+        let elections = Elections::new(history.clone());
+        elections.seen(election(2, ElectionCause::Untold, None));
+        elections.won(election(3, ElectionCause::LeaseExpired, Some(3)));
+        elections.seen(election(4, ElectionCause::Untold, None));
+        elections.settle_told();
+        let again = Elections::new(history);
+        assert_eq!(causes(&again), [(3, "lease_expired"), (2, "untold")]);
     }
 
     #[test]

@@ -457,6 +457,7 @@ impl Consensus {
         self.core.stopping.send_replace(true);
         if let Some(running) = self.core.running() {
             leaving::part(&self.core, &running).await;
+            running.elections.settle_told();
             if let Err(error) = running.raft.shutdown().await {
                 warn!(%error, "consensus did not end in order");
             }

@@ -114,13 +114,18 @@ async fn start_all(
     Ok(leader.ok())
 }
 
+/// Waits until every node names one leader and knows all members: only then does the cluster exist
+/// on more disks than its founder's, and outlives the loss of any node.
 async fn first_leader(nodes: &[Node]) -> Leader {
     loop {
+        let mut leaders = Vec::new();
         for node in nodes {
-            let Ok(answer) = node.client().cluster().await else { continue };
-            if let Some(leader) = narrator::leader_of(&answer.value) {
-                return leader;
-            }
+            let Ok(answer) = node.client().cluster().await else { break };
+            let knows_all = answer.value.members.len() == nodes.len();
+            leaders.extend(narrator::leader_of(&answer.value).filter(|_leader| knows_all));
+        }
+        if leaders.len() == nodes.len() && leaders.iter().all(|leader| *leader == leaders[0]) {
+            return leaders.swap_remove(0);
         }
         sleep(START_POLL).await;
     }
