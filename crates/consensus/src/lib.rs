@@ -11,6 +11,7 @@
 //!
 //! Start reading at [`Consensus`], then `core`, `proposals` and `peer`.
 
+mod auto_compaction;
 mod birth;
 mod campaign;
 mod core;

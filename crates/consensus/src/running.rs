@@ -17,6 +17,7 @@ use openraft::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
+    auto_compaction::AutoCompaction,
     campaign::CampaignTask,
     core::Core,
     detection::{Beat, Detector},
@@ -118,6 +119,12 @@ impl Running {
         let log_bytes_min = core.options().storage.log_bytes_min;
         let retention = Retention::new(raft, storage, store, log_bytes_min);
         world::spawn(Arc::clone(&retention).run());
+        let auto_compaction = AutoCompaction {
+            leadership: leadership.clone(),
+            store: core.store.clone(),
+            proposals: proposals.clone(),
+        };
+        world::spawn(auto_compaction.run());
         let hand_overs = HandOvers::new(parts.clone(), proposals.clone(), cause);
         let campaigns = Arc::new(AtomicU64::new(0));
         let task = CampaignTask {

@@ -39,6 +39,10 @@ pub struct Settings {
     pub election_timeout_ms_min: u64,
     /// Longest random wait before a campaign, and the leader lease, in milliseconds.
     pub election_timeout_ms_max: u64,
+    /// Revisions that automatic compaction leaves readable; 0 is as many as there are.
+    pub compaction_revisions: u64,
+    /// How long automatic compaction leaves a revision readable, in milliseconds; 0 is for ever.
+    pub compaction_age_ms: u64,
 }
 
 impl Default for Settings {
@@ -58,6 +62,8 @@ impl Default for Settings {
             heartbeat_ms: 50,
             election_timeout_ms_min: 150,
             election_timeout_ms_max: 300,
+            compaction_revisions: 0,
+            compaction_age_ms: 0,
         }
     }
 }

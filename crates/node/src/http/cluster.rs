@@ -114,6 +114,8 @@ fn write_settings(document: &mut Document, settings: &Settings) {
         heartbeat_ms,
         election_timeout_ms_min,
         election_timeout_ms_max,
+        compaction_revisions,
+        compaction_age_ms,
     } = settings;
     let mut text = String::with_capacity(512);
     let _infallible = write!(
@@ -127,7 +129,9 @@ fn write_settings(document: &mut Document, settings: &Settings) {
          \"idempotency_share_percent\":{idempotency_share_percent},\
          \"heartbeat_ms\":{heartbeat_ms},\
          \"election_timeout_ms_min\":{election_timeout_ms_min},\
-         \"election_timeout_ms_max\":{election_timeout_ms_max}}}"
+         \"election_timeout_ms_max\":{election_timeout_ms_max},\
+         \"compaction_revisions\":\"{compaction_revisions}\",\
+         \"compaction_age_ms\":{compaction_age_ms}}}"
     );
     document.text(&text);
 }
@@ -149,6 +153,8 @@ struct SettingsForm {
     heartbeat_ms: Option<Decimal>,
     election_timeout_ms_min: Option<Decimal>,
     election_timeout_ms_max: Option<Decimal>,
+    compaction_revisions: Option<Decimal>,
+    compaction_age_ms: Option<Decimal>,
 }
 
 impl SettingsForm {
@@ -166,6 +172,8 @@ impl SettingsForm {
             (&mut settings.heartbeat_ms, self.heartbeat_ms),
             (&mut settings.election_timeout_ms_min, self.election_timeout_ms_min),
             (&mut settings.election_timeout_ms_max, self.election_timeout_ms_max),
+            (&mut settings.compaction_revisions, self.compaction_revisions),
+            (&mut settings.compaction_age_ms, self.compaction_age_ms),
         ] {
             if let Some(wanted) = wanted {
                 *field = wanted.0;

@@ -179,3 +179,31 @@ fn a_large_value_comes_back_whole() {
         node
     });
 }
+
+#[test]
+fn old_revisions_go_by_themselves_when_the_settings_say_so_and_present_keys_stay() {
+    for (setting, readable) in [
+        // Revisions 2 to 31 are written; ten may be read, and one more may gather.
+        (r#"{"compaction_revisions":"10"}"#, true),
+        (r#"{"compaction_age_ms":"1000"}"#, false),
+    ] {
+        with_node(async move |node| {
+            node.put("/v1/kv/oldest", "still here").await;
+            for n in 0..29 {
+                node.put("/v1/kv/a", &n.to_string()).await;
+            }
+            assert_eq!(node.get("/v1/kv/a?revision=5").await.body, "1", "nothing is asked for yet");
+            assert_eq!(node.put("/v1/cluster/settings", setting).await.status, 200);
+            node.until("old revisions are gone", async |node| {
+                node.get("/v1/kv/a?revision=5").await.code() == "compacted"
+            })
+            .await;
+            assert_eq!(node.get("/v1/kv/oldest").await.body, "still here");
+            assert_eq!(node.get("/v1/kv/a").await.body, "28");
+            if readable {
+                assert_eq!(node.get("/v1/kv/a?revision=22").await.body, "18");
+            }
+            node
+        });
+    }
+}
