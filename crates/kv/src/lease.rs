@@ -97,6 +97,17 @@ impl LeaseTable {
         Some(lease.ttl_ms)
     }
 
+    /// Gives every lease its whole time to live, those that are due included.
+    pub(crate) fn renew_all(&mut self, clock_ms: u64) {
+        self.deadlines.clear();
+        self.hash = StateHash::default();
+        for (id, lease) in &mut self.leases {
+            lease.deadline_ms = clock_ms.saturating_add(lease.ttl_ms);
+            self.deadlines.insert((lease.deadline_ms, *id));
+            self.hash += row_hash(*id, lease.ttl_ms, lease.deadline_ms);
+        }
+    }
+
     /// Removes a lease and returns its keys in order; `None` if there is none of that id.
     pub(crate) fn remove(&mut self, id: u64) -> Option<BTreeSet<Key>> {
         let lease = self.leases.remove(&id)?;

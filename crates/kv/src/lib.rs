@@ -31,6 +31,7 @@ mod changes;
 pub mod command;
 mod compaction;
 mod envelope;
+mod epoch;
 mod idempotency;
 mod kept_outcome;
 mod key;
@@ -61,6 +62,7 @@ pub use command::{
 pub use envelope::{
     ENVELOPE_BYTES_MAX, ENVELOPE_FORMAT, Envelope, EnvelopeError, Origin, Proposal, Stamp,
 };
+pub use epoch::EPOCH_JUMP;
 pub use idempotency::IDEMPOTENCY_KEY_LEN_MAX;
 pub use lease::{LEASE_TTL_MS_MAX, LEASES_MAX, LeaseView};
 pub use nesting::TXN_DEPTH_MAX;

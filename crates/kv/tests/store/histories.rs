@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use mainstay_kv::{
-    Applied, Envelope, RangeQuery, RevisionChanges, Scrub, ScrubProgress, Store, StoreRestore,
+    Applied, EPOCH_JUMP, Envelope, RangeQuery, RevisionChanges, Scrub, ScrubProgress, Store,
+    StoreRestore,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -197,6 +198,50 @@ proptest! {
         for id in store.lease_ids() {
             prop_assert_eq!(store.lease(id), restored.lease(id));
         }
+    }
+
+    #[test]
+    fn a_new_epoch_agrees_with_the_model_and_with_its_own_snapshot(
+        before in steps(60),
+        after in steps(60),
+        queries in vec(query(), 12),
+    ) {
+        let mut store = Store::new();
+        let mut model = Model::new();
+        let mut director = Director::default();
+        for step in &before {
+            for (envelope, term) in director.entries(step, model.sequence + 1) {
+                store.apply(envelope.clone(), term);
+                model.apply(&envelope, term);
+            }
+        }
+        let (sequence, revision) = (store.sequence(), store.revision());
+        store.begin_epoch();
+        model.begin_epoch();
+        prop_assert!(store.sequence() >= sequence + EPOCH_JUMP);
+        prop_assert!(store.revision() >= revision + EPOCH_JUMP);
+        compare_summaries(&store, &model)?;
+        compare_ranges(&store, &model, &queries)?;
+        compare_changes(&store, &model, revision)?;
+        prop_assert!(is_sound(&store));
+
+        let mut walk = store.snapshot_begin();
+        let chunks = take(&store, &mut walk, usize::MAX, 500);
+        store.snapshot_end(walk);
+        let mut restored = restore(&chunks);
+        prop_assert_eq!(restored.hash(), store.hash());
+        for step in &after {
+            for (envelope, term) in director.entries(step, model.sequence + 1) {
+                let expected = model.apply(&envelope, term);
+                prop_assert_eq!(&store.apply(envelope.clone(), term), &expected);
+                prop_assert_eq!(restored.apply(envelope, term), expected);
+                prop_assert_eq!(restored.hash(), store.hash());
+                compare_summaries(&store, &model)?;
+            }
+        }
+        compare_ranges(&store, &model, &queries)?;
+        compare_changes(&store, &model, model.compact_revision)?;
+        prop_assert!(is_sound(&store));
     }
 
     #[test]

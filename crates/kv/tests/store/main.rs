@@ -3,6 +3,7 @@
 
 mod changes;
 mod compaction;
+mod epochs;
 mod formats;
 mod histories;
 mod idempotency;

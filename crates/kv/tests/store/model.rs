@@ -92,6 +92,20 @@ impl Model {
         }
     }
 
+    pub(crate) fn begin_epoch(&mut self) {
+        const JUMP: u64 = 1 << 20;
+        let pairs = self.states[&self.revision].clone();
+        self.sequence += JUMP;
+        self.revision += JUMP;
+        self.states.insert(self.revision, pairs);
+        let from = (self.compact_revision, 0);
+        self.sweep = Some(self.sweep.map_or(from, |pending| pending.min(from)));
+        self.compact_revision = self.revision;
+        for (ttl_ms, deadline_ms) in self.leases.values_mut() {
+            *deadline_ms = self.clock_ms + *ttl_ms;
+        }
+    }
+
     fn keep_house(&mut self, command: &Command) {
         loop {
             let clock_ms = self.clock_ms;
