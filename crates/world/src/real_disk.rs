@@ -41,6 +41,8 @@ struct Folder {
     path: PathBuf,
     files: BTreeMap<FileId, File>,
     next_file: u64,
+    /// Files are opened for reading only.
+    is_read_only: bool,
 }
 
 /// One folder of the file system.
@@ -55,9 +57,22 @@ impl RealDisk {
     /// # Errors
     /// When the OS gives no thread.
     pub fn start(folder: &Path, thread_name: &str) -> io::Result<Self> {
+        Self::start_thread(folder, thread_name, false)
+    }
+
+    /// As [`Self::start`], but opens files for reading only; see [`crate::ReadOnlyDisk`].
+    pub(crate) fn start_reading(folder: &Path, thread_name: &str) -> io::Result<Self> {
+        Self::start_thread(folder, thread_name, true)
+    }
+
+    fn start_thread(folder: &Path, thread_name: &str, is_read_only: bool) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
-        let mut folder =
-            Folder { path: folder.to_path_buf(), files: BTreeMap::new(), next_file: 0 };
+        let mut folder = Folder {
+            path: folder.to_path_buf(),
+            files: BTreeMap::new(),
+            next_file: 0,
+            is_read_only,
+        };
         thread::Builder::new().name(thread_name.to_owned()).spawn(move || {
             while let Ok(job) = queue.recv() {
                 job(&mut folder);
@@ -96,7 +111,10 @@ impl Disk for RealDisk {
 
     fn open(&self, name: &str) -> DiskFuture<FileId> {
         let name = name.to_owned();
-        self.submit(move |folder| folder.open(&name, OpenOptions::new().read(true).write(true)))
+        self.submit(move |folder| {
+            let writes = !folder.is_read_only;
+            folder.open(&name, OpenOptions::new().read(true).write(writes))
+        })
     }
 
     fn close(&self, file: FileId) -> DiskFuture<()> {
@@ -248,6 +266,15 @@ pub enum FolderError {
         /// The folder.
         path: PathBuf,
     },
+    /// There is no such folder, or it cannot be read.
+    #[error("{} cannot be read; give the data folder of a node", path.display())]
+    NotReadable {
+        /// The folder.
+        path: PathBuf,
+        /// What the OS says.
+        #[source]
+        source: io::Error,
+    },
     /// The folder cannot be created or written.
     #[error("{} cannot be created or written", path.display())]
     NotWritable {
@@ -285,6 +312,28 @@ impl FolderLock {
                 Err(FolderError::InUse { path: folder.to_path_buf() })
             }
             Err(std::fs::TryLockError::Error(source)) => Err(not_writable(source)),
+        }
+    }
+
+    /// Takes the right to a folder that is there, and changes nothing in it: for looking at the
+    /// data of a stopped node. `None` if no node ever ran on it, so that there is nothing to take.
+    ///
+    /// # Errors
+    /// [`FolderError`]: in use, or not readable.
+    pub fn take_existing(folder: &Path) -> Result<Option<Self>, FolderError> {
+        let not_readable = |source| FolderError::NotReadable { path: folder.to_path_buf(), source };
+        std::fs::read_dir(folder).map_err(not_readable)?;
+        let file = match File::open(folder.join("LOCK")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(not_readable(source)),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(FolderError::InUse { path: folder.to_path_buf() })
+            }
+            Err(std::fs::TryLockError::Error(source)) => Err(not_readable(source)),
         }
     }
 }
