@@ -4,7 +4,7 @@
 //! a time, so more detail would buy nothing. Each span also knows how many bytes of log had been
 //! written when it ended, which answers questions about the log's size.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 /// The entries of one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,28 @@ impl FrameIndex {
     pub(crate) fn find(&self, index: u64) -> Option<FrameSpan> {
         let at = self.spans.partition_point(|span| span.last < index);
         self.spans.get(at).copied().filter(|span| span.first <= index)
+    }
+
+    /// Frames from the first of `range` on that stand side by side in one segment, at least one if
+    /// there is one, and then as many as fit into `bytes_max`.
+    pub(crate) fn side_by_side(&self, range: Range<u64>, bytes_max: usize) -> Vec<FrameSpan> {
+        let mut frames: Vec<FrameSpan> = Vec::new();
+        let mut bytes = 0;
+        let mut next = range.start;
+        while let Some(span) = self.find(next).filter(|span| span.first < range.end) {
+            let follows = frames.last().is_none_or(|before| {
+                before.segment == span.segment
+                    && before.offset + before.len as u64 == span.offset
+                    && bytes + span.len <= bytes_max
+            });
+            if !follows {
+                break;
+            }
+            bytes += span.len;
+            next = span.last + 1;
+            frames.push(span);
+        }
+        frames
     }
 
     /// The oldest segment that still holds entries.

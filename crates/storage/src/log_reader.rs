@@ -3,9 +3,10 @@
 //! What comes from disk is checked again, frame by frame; a frame that was sound once and is not
 //! now stops the node, since the disk does not keep what it is given.
 
-use std::{io, ops::Range};
+use std::{io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
+use mainstay_world::Disk;
 
 use crate::{
     damage::{Damage, DamageKind},
@@ -54,7 +55,7 @@ pub enum ReadError {
 }
 
 /// Largest read from disk in bytes, unless a single frame is larger.
-const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often a reader looks again after the log changed under it.
 const ATTEMPTS_MAX: usize = 4;
 
@@ -76,7 +77,8 @@ pub(crate) async fn read(
             Source::Memory(entries) => return Ok(entries),
             Source::Disk { frames, seed, range } => (frames, seed, range),
         };
-        let read = read_frames(shared, &frames, seed, &wanted, bytes_max).await;
+        let wanted = FramesRead { frames: &frames, seed, range: wanted };
+        let read = read_frames(&shared.side_disk, &wanted, bytes_max).await;
         let state = shared.state();
         if is_purged(&state, range.start).is_some() {
             continue;
@@ -113,23 +115,8 @@ fn locate(state: &State, range: Range<u64>, bytes_max: usize) -> Result<Source, 
     if let Some(entries) = state.tail.read(range.clone(), bytes_max) {
         return Ok(Source::Memory(entries));
     }
-    let mut frames: Vec<FrameSpan> = Vec::new();
-    let mut bytes = 0;
-    let mut next = range.start;
     // Frames that stand side by side are read with one call.
-    while let Some(span) = state.frames.find(next).filter(|span| span.first < range.end) {
-        let follows = frames.last().is_none_or(|before| {
-            before.segment == span.segment
-                && before.offset + before.len as u64 == span.offset
-                && bytes + span.len <= bytes_max.min(READ_BYTES_MAX)
-        });
-        if !follows {
-            break;
-        }
-        bytes += span.len;
-        next = span.last + 1;
-        frames.push(span);
-    }
+    let frames = state.frames.side_by_side(range.clone(), bytes_max.min(READ_BYTES_MAX));
     let segment = frames.first().map(|span| span.segment);
     let record = state.segments.iter().find(|record| Some(record.id) == segment);
     // Without a frame or a segment the log has just begun anew; the reader looks again.
@@ -140,29 +127,34 @@ fn locate(state: &State, range: Range<u64>, bytes_max: usize) -> Result<Source, 
     }))
 }
 
-async fn read_frames(
-    shared: &Shared,
-    frames: &[FrameSpan],
-    seed: u32,
-    range: &Range<u64>,
+/// Frames of one segment that stand side by side, and which of their entries are wanted.
+pub(crate) struct FramesRead<'a> {
+    pub(crate) frames: &'a [FrameSpan],
+    /// Seed of the segment's checksums.
+    pub(crate) seed: u32,
+    pub(crate) range: Range<u64>,
+}
+
+/// The wanted entries: at least one if the first is there, about `bytes_max` at most.
+pub(crate) async fn read_frames(
+    disk: &Arc<dyn Disk>,
+    wanted: &FramesRead<'_>,
     bytes_max: usize,
 ) -> Result<Vec<LogEntry>, ReadError> {
+    let FramesRead { frames, seed, range } = wanted;
     let [first, ..] = frames else { return Ok(Vec::new()) };
     let name = segment_name(first.segment);
     let len = frames.iter().map(|span| span.len).sum();
     let failed = |source| ReadError::Read { file: name.clone(), offset: first.offset, source };
-    let disk = &shared.side_disk;
     let file = disk.open(&name).await.map_err(failed)?;
     let read = disk.read_at(file, first.offset, len);
     drop(disk.close(file));
     let mut bytes = read.await.map_err(failed)?;
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut entry_bytes = 0_usize;
-    for span in frames {
-        let found = frame_entries(&mut bytes, span, seed).map_err(|damage| ReadError::Damaged {
-            file: name.clone(),
-            offset: span.offset,
-            source: Damage(damage),
+    for span in *frames {
+        let found = frame_entries(&mut bytes, span, *seed).map_err(|damage| {
+            ReadError::Damaged { file: name.clone(), offset: span.offset, source: Damage(damage) }
         })?;
         for entry in found.into_iter().filter(|entry| range.contains(&entry.index)) {
             entry_bytes = entry_bytes.saturating_add(entry.payload.len());

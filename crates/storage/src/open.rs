@@ -10,10 +10,7 @@
 //! Only then does anybody hear what the log holds. The vote comes before the log so that a folder
 //! with a log and without a vote can only be one that lost its vote.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use mainstay_world::{Buggify, Disk, spawn};
 use tokio::sync::{Notify, watch};
@@ -26,25 +23,24 @@ use crate::{
     inventory::Inventory,
     open_error::OpenError,
     options::StorageOptions,
+    reading::{FoundFiles, Lanes, read_files},
     record::Predecessor,
-    recovery::{FoundLog, ReadLimits, TornTail, read_log},
+    recovery::{FoundLog, ReadLimits, TornTail},
     replay::Replay,
     seal::{ActiveSegment, SealPlace, TEMPORARY, seal, trust},
     segment::segment_name,
     shared::{Phase, SegmentRecord, Shared, State},
-    snapshot::{SnapshotFile, SnapshotInfo, read_snapshot},
+    snapshot::{SnapshotFile, SnapshotInfo},
     storage::Storage,
     supply::Supply,
     sync_stats::SyncRecorder,
-    vote::{Vote, VoteFault, VoteFile, VoteRecord, read_vote_file, vote_file_bytes, vote_name},
+    vote::{Vote, VoteFile, VoteRecord, vote_file_bytes, vote_name},
     write_queue::WriteQueue,
     writer::{Probe, Writer},
 };
 
 /// The small file that is written when nothing else is.
 pub(crate) const PROBE: &str = "probe";
-/// Largest vote file that is read, in bytes; more than one ever has.
-const VOTE_FILE_LEN_MAX: usize = 64 * 1024;
 
 /// What a folder held when it was opened. All of it is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,18 +89,14 @@ impl Opening {
         let inventory = Inventory::of(names);
         self.remove(inventory.leftovers.iter().cloned()).await;
 
-        let vote = self.read_vote(&inventory).await?;
-        let mut snapshots = BTreeMap::new();
-        let mut proven = vote.synced_frame;
-        for (number, name) in &inventory.snapshots {
-            let (file, end) = read_snapshot(&self.side_disk, &self.identity, name, *number).await?;
-            proven = proven.max(end.synced_frame);
-            snapshots.insert((file.info.last.map(|last| last.index), *number), file);
-        }
-        let snapshot = snapshots.pop_last().map(|(_rank, file)| file);
-        let covered = snapshot.as_ref().and_then(|file| file.info.last);
-        let found = self.read_log(&inventory, vote, snapshot.is_some(), proven).await?;
-        found.check_beginning(covered)?;
+        let lanes = Lanes { log: &self.log_disk, side: &self.side_disk };
+        let limits = ReadLimits {
+            cache_bytes: self.options.cache_bytes,
+            copy_bytes_max: self.options.copy_bytes_max,
+        };
+        let files = read_files(lanes, &self.identity, &inventory, limits).await?;
+        let covered = files.covered();
+        let FoundFiles { vote, snapshot, older_snapshots, log: found } = files;
         // The old spare goes first: on a full disk it is the room for what comes next.
         let (unused, used): (Vec<u64>, Vec<u64>) =
             inventory.segments.iter().partition(|id| found.is_unused(**id));
@@ -118,7 +110,7 @@ impl Opening {
 
         let old_votes = inventory.votes.iter().map(|number| vote_name(*number));
         let old_segments = used.into_iter().filter(|id| !log.keeps(*id));
-        let old_snapshots = snapshots.into_values().map(|file| file.info.file_name.clone());
+        let old_snapshots = older_snapshots.into_iter().map(|file| file.info.file_name.clone());
         let replaced = old_votes.chain(old_segments.map(segment_name)).chain(old_snapshots);
         self.remove(replaced).await;
         let recovered = Recovered {
@@ -201,54 +193,6 @@ impl Opening {
         }
     }
 
-    /// The vote of the newest vote file; a folder without any files has none.
-    async fn read_vote(&self, inventory: &Inventory) -> Result<VoteRecord, OpenError> {
-        let Some(newest) = inventory.votes.last() else {
-            let present = if !inventory.segments.is_empty() {
-                "a log"
-            } else if !inventory.snapshots.is_empty() {
-                "a snapshot"
-            } else {
-                return Ok(VoteRecord { number: 0, vote: None, synced_frame: 0 });
-            };
-            return Err(OpenError::Missing { missing: "vote", present });
-        };
-        let name = vote_name(*newest);
-        let failed = |source| OpenError::file("read", &name, source);
-        let file = self.log_disk.open(&name).await.map_err(failed)?;
-        let bytes = self.log_disk.read_at(file, 0, VOTE_FILE_LEN_MAX).await.map_err(failed)?;
-        self.log_disk.close(file).await.map_err(failed)?;
-        read_vote_file(&bytes, &self.identity).map_err(|fault| match fault {
-            VoteFault::Foreign(source) => OpenError::foreign(&name, source),
-            fault => OpenError::damaged(&name, 0, fault.into()),
-        })
-    }
-
-    async fn read_log(
-        &self,
-        inventory: &Inventory,
-        vote: VoteRecord,
-        has_snapshot: bool,
-        proven: u64,
-    ) -> Result<FoundLog, OpenError> {
-        if !inventory.segments.is_empty() {
-            let limits = ReadLimits {
-                cache_bytes: self.options.cache_bytes,
-                copy_bytes_max: self.options.copy_bytes_max,
-            };
-            let (disk, identity) = (&self.log_disk, &self.identity);
-            return read_log(disk, identity, &inventory.segments, proven, limits).await;
-        }
-        let present = if vote.vote.is_some() {
-            "a vote"
-        } else if has_snapshot {
-            "a snapshot"
-        } else {
-            return Ok(FoundLog::empty(self.options.cache_bytes));
-        };
-        Err(OpenError::Missing { missing: "log", present })
-    }
-
     /// Writes the vote into a new file: what was read may not have been durable.
     async fn renew_vote(
         &self,
@@ -284,11 +228,7 @@ impl Opening {
                 trust(&self.log_disk, newest, &mut replay).await?
             }
             _ => {
-                // A snapshot that was installed, and the log had not been told yet.
-                let restart_after = covered.filter(|covered| {
-                    !outline.holds(*covered)
-                        && outline.purged().is_none_or(|purged| purged.index < covered.index)
-                });
+                let restart_after = covered.filter(|covered| outline.ends_before(*covered));
                 let place = SealPlace {
                     disk: &self.log_disk,
                     identity: &self.identity,

@@ -134,6 +134,12 @@ impl Outline {
         Some(LogPosition { index, term: run.term })
     }
 
+    /// Whether a snapshot up to `covered` was installed and the log has not been told yet: it does
+    /// not hold that entry, and was not purged beyond it either.
+    pub(crate) fn ends_before(&self, covered: LogPosition) -> bool {
+        !self.holds(covered) && self.purged.is_none_or(|purged| purged.index < covered.index)
+    }
+
     /// Whether this very entry, or the purge point, stands in the log.
     pub(crate) fn holds(&self, position: LogPosition) -> bool {
         self.position_at(position.index) == Some(position)

@@ -73,7 +73,8 @@ impl Replay {
         Ok(())
     }
 
-    fn purge(&mut self, upto: LogPosition) {
+    /// Forgets the entries up to `upto`, and all of them if the log does not hold that very entry.
+    pub(crate) fn purge(&mut self, upto: LogPosition) {
         if self.outline.purge(upto) {
             self.tail.purge(upto.index);
         } else {

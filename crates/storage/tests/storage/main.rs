@@ -8,6 +8,7 @@ mod files;
 mod histories;
 mod log;
 mod model;
+mod reading;
 mod real_disk;
 mod refusals;
 mod snapshots;
