@@ -24,6 +24,7 @@ mod handover;
 mod heartbeats;
 mod leaving;
 mod log_store;
+mod new_cluster;
 mod observation;
 mod peer;
 mod proposals;
@@ -34,6 +35,7 @@ mod running;
 mod runtime;
 mod state_machine;
 mod status;
+mod survivor;
 mod ticket;
 mod type_config;
 
@@ -55,9 +57,12 @@ pub use handover::{HandOver, HandOverError};
 pub use mainstay_failure_detector::{
     Adaptation, IgnoredCounts, Level, OwnHealth, OwnReading, Reading, Reason,
 };
+pub use new_cluster::{NewCluster, NewClusterError, Seed};
+pub use peer::inquiry::{PeerAnswer, ask_peer};
 pub use status::{
     AppliedPosition, Counters, MemberRecord, MemberStatus, ReadOnlyReason, Role, Standing, Status,
 };
+pub use survivor::{Survivor, SurvivorError, completeness};
 
 use crate::{
     core::Core,

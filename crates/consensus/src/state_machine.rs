@@ -39,7 +39,7 @@ use crate::{
 const APPLY_BATCH_MAX: usize = 1024;
 
 /// Bytes of one chunk of a snapshot.
-const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 
 /// The largest meta record of a snapshot in bytes.
 const SNAPSHOT_META_BYTES_MAX: usize = 1024 * 1024;
@@ -405,7 +405,7 @@ const fn split(hash: u128) -> [u64; 2] {
 }
 
 /// Reads a whole snapshot file into a store.
-async fn restore(mut reader: SnapshotReader) -> io::Result<Store> {
+pub(crate) async fn restore(mut reader: SnapshotReader) -> io::Result<Store> {
     let mut restore = StoreRestore::new();
     while let Some(chunk) = reader.next().await.map_err(io::Error::other)? {
         restore.push(&chunk).map_err(io::Error::other)?;

@@ -172,17 +172,34 @@ pub(crate) async fn greet(
     writer: &mut FrameWriter,
     hello: &Hello,
 ) -> Result<Hello, HandshakeError> {
+    let answer = exchange(reader, writer, hello).await?;
+    match answer.verdict {
+        Ok(_protocol) => Ok(answer.hello),
+        Err(refusal) => Err(HandshakeError::Refused { name: answer.hello.name, refusal }),
+    }
+}
+
+/// Greets to learn who is there, whatever the other end thinks of it.
+pub(crate) async fn inquire(
+    reader: &mut FrameReader,
+    writer: &mut FrameWriter,
+    hello: &Hello,
+) -> Result<Hello, HandshakeError> {
+    exchange(reader, writer, hello).await.map(|answer| answer.hello)
+}
+
+async fn exchange(
+    reader: &mut FrameReader,
+    writer: &mut FrameWriter,
+    hello: &Hello,
+) -> Result<HelloAnswer, HandshakeError> {
     send(writer, HELLO, hello).await?;
     let frame = reader.next().await?;
     if frame.kind != HELLO_ANSWER {
         return Err(HandshakeError::Stranger);
     }
-    let answer: HelloAnswer = mainstay_codec::decode(&frame.body, HELLO_BYTES_MAX)
-        .map_err(|_malformed| HandshakeError::Stranger)?;
-    match answer.verdict {
-        Ok(_protocol) => Ok(answer.hello),
-        Err(refusal) => Err(HandshakeError::Refused { name: answer.hello.name, refusal }),
-    }
+    mainstay_codec::decode(&frame.body, HELLO_BYTES_MAX)
+        .map_err(|_malformed| HandshakeError::Stranger)
 }
 
 /// Reads a greeting, at the answering end.

@@ -19,6 +19,7 @@
 pub(crate) mod channel;
 pub(crate) mod frame;
 pub(crate) mod handshake;
+pub(crate) mod inquiry;
 pub(crate) mod link;
 pub(crate) mod log_stream;
 pub(crate) mod message;

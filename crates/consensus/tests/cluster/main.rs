@@ -9,4 +9,5 @@ mod leadership;
 mod node;
 mod recovery;
 mod stalling_disk;
+mod survivors;
 mod writes;
