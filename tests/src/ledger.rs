@@ -106,6 +106,21 @@ impl Ledger {
         self.assert_old_versions(client).await;
     }
 
+    /// As [`Self::assert_kept_by`] where the past was compacted: the newest version of every key
+    /// that was acknowledged is there, or a later one.
+    ///
+    /// # Panics
+    /// With the writes that are wrong.
+    pub async fn assert_newest_kept_by(&self, client: &Client) {
+        let found: BTreeMap<_, _> =
+            client.pairs(&self.prefix).await.iter().map(read_pair).collect();
+        self.assert_pairs(&found, client.url());
+        for (write, revision) in self.revisions().filter(|(write, _)| write.overwrites) {
+            let newest = found.get(&write.key).map_or(0, |pair| pair.mod_revision);
+            assert!(newest >= revision, "{write:?} is lost at {}: {newest}", client.url());
+        }
+    }
+
     /// A revision belongs to one write, and a write that began after another was acknowledged has
     /// the higher one.
     ///

@@ -14,9 +14,9 @@ use mainstay_world::RealNet;
 use crate::{
     commands::{
         bench::BenchArguments, compact::CompactArguments, completion::CompletionArguments,
-        del::DelArguments, detector::DetectorArguments, dev::DevArguments, get::GetArguments,
-        leader::LeaderArguments, lease::LeaseArguments, put::PutArguments, serve::ServeArguments,
-        txn::TxnArguments, watch::WatchArguments,
+        del::DelArguments, detector::DetectorArguments, dev::DevArguments, 
+        get::GetArguments, leader::LeaderArguments, lease::LeaseArguments, put::PutArguments,
+        recover::RecoverArguments, serve::ServeArguments, txn::TxnArguments, watch::WatchArguments,
     },
     encoding::parse_duration,
 };
@@ -93,6 +93,8 @@ pub(crate) enum Command {
     Detector(DetectorArguments),
     /// Ask every endpoint how well it is
     Health,
+    /// Make a new cluster of what a lost majority left behind
+    Recover(RecoverArguments),
     /// Measure a cluster under load
     Bench(BenchArguments),
     /// Print the completion script of a shell
@@ -100,21 +102,24 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether the command talks to a cluster.
-    const fn is_of_client(&self) -> bool {
-        !matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Completion(_))
+    /// The flags for client commands that mean nothing to this one.
+    const fn foreign_flags(&self) -> &'static [&'static str] {
+        match self {
+            Self::Dev(_) | Self::Serve(_) | Self::Completion(_) => {
+                &["endpoints", "output", "timeout"]
+            }
+            Self::Recover(_) => &["endpoints", "timeout"],
+            _ => &[],
+        }
     }
 }
 
 impl Arguments {
     /// The error of a flag for client commands that was given to another one.
     pub(crate) fn misplaced(&self, matches: &ArgMatches) -> Option<clap::Error> {
-        if self.command.is_of_client() {
-            return None;
-        }
         let (name, of_command) = matches.subcommand()?;
-        let given = |flag: &&str| of_command.value_source(flag) == Some(ValueSource::CommandLine);
-        let flag = ["endpoints", "output", "timeout"].into_iter().find(given)?;
+        let given = |flag: &&&str| of_command.value_source(flag) == Some(ValueSource::CommandLine);
+        let flag = self.command.foreign_flags().iter().find(given)?;
         let message = format!("'{name}' does not talk to a cluster and has no --{flag}");
         Some(Self::command().error(ErrorKind::ArgumentConflict, message))
     }

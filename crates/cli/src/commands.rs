@@ -12,6 +12,7 @@ pub(crate) mod health;
 pub(crate) mod leader;
 pub(crate) mod lease;
 pub(crate) mod put;
+pub(crate) mod recover;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod txn;
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Dev(dev) => on_one_thread(dev::run(dev)),
         Command::Serve(serve) => serve::run(serve),
         Command::Completion(completion) => completion::run(&completion),
+        Command::Recover(recover) => on_one_thread(recover::run(recover, cluster.output)),
         command => on_one_thread(run_client(command, cluster)),
     }
 }
@@ -54,7 +56,7 @@ async fn run_client(command: Command, cluster: ClusterArguments) -> anyhow::Resu
         Command::Detector(detector) => detector::run(&detector, &client, output).await,
         Command::Health => health::run(&client, output).await,
         Command::Bench(bench) => Box::pin(bench::run(bench, &cluster)).await,
-        Command::Dev(_) | Command::Serve(_) | Command::Completion(_) => {
+        Command::Dev(_) | Command::Serve(_) | Command::Completion(_) | Command::Recover(_) => {
             unreachable!("these commands do not talk to a cluster")
         }
     }

@@ -76,6 +76,11 @@ impl From<Exit> for ExitCode {
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
 
+/// A command that does not go on, with the reason and what would work. Nothing took effect.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refusal(pub(crate) String);
+
 #[cfg(test)]
 mod tests {
     use super::*;

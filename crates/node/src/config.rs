@@ -263,7 +263,7 @@ fn advertised_peer(
     }
 }
 
-fn check_name(option: &'static str, name: &str) -> Result<(), ConfigError> {
+pub(crate) fn check_name(option: &'static str, name: &str) -> Result<(), ConfigError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
         return Err(ConfigError::invalid(

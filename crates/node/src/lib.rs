@@ -17,10 +17,11 @@ mod life;
 mod member_names;
 mod metrics;
 mod process;
+pub mod recovery;
 
 pub use config::{
     CLIENT_ADDR_DEFAULT, Config, ConfigError, LogFormat, Options, PEER_ADDR_DEFAULT, Profile,
     RuntimeKind, UnknownChoice,
 };
 pub use life::{ExitReason, Listeners, RunError, run, run_in, run_observed, runtime};
-pub use mainstay_storage::StorageOptions;
+pub use mainstay_storage::{LogPosition, StorageOptions};

@@ -16,7 +16,7 @@ const FAILED: i32 = 1;
 const USAGE: i32 = 2;
 
 /// The start failed with this code and one sentence that has all of `words`.
-fn assert_refused(finished: &Finished, exit: i32, words: &[&str]) {
+pub(crate) fn assert_refused(finished: &Finished, exit: i32, words: &[&str]) {
     finished.expect_exit(exit);
     let errors: Vec<_> =
         finished.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -40,7 +40,7 @@ async fn serve(commands: &CommandLine, name: &str, data_dir: &Path, more: &[&str
 }
 
 /// All files below `folder` with their bytes.
-fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -59,7 +59,7 @@ fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// The files of `folder` that begin with the magic of this kind, the longest content first.
-fn files_of_kind(folder: &Path, kind: &[u8; 4]) -> Vec<PathBuf> {
+pub(crate) fn files_of_kind(folder: &Path, kind: &[u8; 4]) -> Vec<PathBuf> {
     let magic = [&b"MAINSTAY"[..], kind].concat();
     let used = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
     let files = content(folder).into_iter().filter(|(_path, bytes)| bytes.starts_with(&magic));

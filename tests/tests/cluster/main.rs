@@ -14,6 +14,7 @@ mod leader_changes;
 mod leases;
 mod peer_port;
 mod reads;
+mod recovery;
 mod rolling_restart;
 mod stalled_disk;
 mod watches;

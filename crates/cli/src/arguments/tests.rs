@@ -33,7 +33,12 @@ fn flags_of_the_cluster_stand_before_or_after_the_command() {
 
 #[test]
 fn commands_that_talk_to_no_cluster_refuse_its_flags() {
-    for line in ["dev --output json", "completion bash --timeout 1s", "--endpoints a serve"] {
+    for line in [
+        "dev --output json",
+        "completion bash --timeout 1s",
+        "--endpoints a serve",
+        "recover --data-dir a --endpoints b",
+    ] {
         let error = parse(line).expect_err(line);
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("does not talk to a cluster"), "{error}");
@@ -44,6 +49,8 @@ fn commands_that_talk_to_no_cluster_refuse_its_flags() {
 fn every_documented_line_is_understood() {
     for line in [
         "dev",
+        "recover --data-dir a --data-dir b --into c --name n1 --yes --force",
+        "recover --data-dir a --dry-run -o json",
         "dev --nodes 5 --base-port 0 --data-dir /tmp/x",
         "serve --name n1 --data-dir d --client-addr a:1 --peer-addr a:2 --bootstrap n1=a:2",
         "get k",
