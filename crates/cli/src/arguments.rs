@@ -14,7 +14,7 @@ use mainstay_world::RealNet;
 use crate::{
     commands::{
         bench::BenchArguments, compact::CompactArguments, completion::CompletionArguments,
-        del::DelArguments, detector::DetectorArguments, dev::DevArguments, 
+        del::DelArguments, detector::DetectorArguments, dev::DevArguments, doctor::DoctorArguments,
         get::GetArguments, leader::LeaderArguments, lease::LeaseArguments, put::PutArguments,
         recover::RecoverArguments, serve::ServeArguments, txn::TxnArguments, watch::WatchArguments,
     },
@@ -93,6 +93,8 @@ pub(crate) enum Command {
     Detector(DetectorArguments),
     /// Ask every endpoint how well it is
     Health,
+    /// Say what is wrong with a cluster, or with a stopped node's data folder, and what to do
+    Doctor(DoctorArguments),
     /// Make a new cluster of what a lost majority left behind
     Recover(RecoverArguments),
     /// Measure a cluster under load

@@ -7,6 +7,7 @@ pub(crate) mod completion;
 pub(crate) mod del;
 pub(crate) mod detector;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 pub(crate) mod get;
 pub(crate) mod health;
 pub(crate) mod leader;
@@ -55,6 +56,7 @@ async fn run_client(command: Command, cluster: ClusterArguments) -> anyhow::Resu
         Command::Leader(leader) => leader::run(&leader, &client, output).await,
         Command::Detector(detector) => detector::run(&detector, &client, output).await,
         Command::Health => health::run(&client, output).await,
+        Command::Doctor(doctor) => doctor::run(doctor, &client, output).await,
         Command::Bench(bench) => Box::pin(bench::run(bench, &cluster)).await,
         Command::Dev(_) | Command::Serve(_) | Command::Completion(_) | Command::Recover(_) => {
             unreachable!("these commands do not talk to a cluster")

@@ -78,7 +78,7 @@ impl Complaint {
 }
 
 /// The error and its causes, each at its own level, without saying anything twice.
-fn chain(error: &anyhow::Error) -> String {
+pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     let mut last = String::new();
     for cause in error.chain() {

@@ -54,6 +54,7 @@ mod json;
 mod keys;
 mod leader;
 mod lease;
+mod node;
 mod retry;
 mod session;
 mod sse;
@@ -81,6 +82,7 @@ pub use mainstay_kv::{
     Event, EventKind, Origin, RevisionChanges, command, outcome,
     query::{KeyValue, RangeQuery},
 };
+pub use node::{DiskReport, NodeReport, PeerReport, StoreReport};
 pub use session::{Session, fresh_key};
 pub use txn::{Compacted, TxnAnswer, TxnRequest};
 pub use txn_json::{txn_from_json, txn_outcome_json};

@@ -83,6 +83,9 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// "certainly not" is worth a moment more than "unknown".
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
+/// How long the disk may take to say how much room it has.
+const FREE_BYTES_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Room that the envelope's header and attribution take beside the largest command.
 const PROPOSAL_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 4096;
 
@@ -432,6 +435,12 @@ impl Consensus {
     #[must_use]
     pub fn storage(&self) -> Option<Storage> {
         self.core.running().map(|running| running.storage.clone())
+    }
+
+    /// Bytes that can still be written beside the data folder; `None` if the disk does not say.
+    pub async fn free_bytes(&self) -> Option<u64> {
+        let asked = self.core.world().snapshot_disk.free_bytes();
+        world::timeout(FREE_BYTES_DEADLINE, asked).await.ok()?.ok()
     }
 
     /// Takes a snapshot of everything applied; its last log index.

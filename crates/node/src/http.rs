@@ -22,6 +22,7 @@ pub(crate) mod leader;
 pub(crate) mod leases;
 pub(crate) mod listing;
 pub(crate) mod metrics_page;
+pub(crate) mod node;
 pub(crate) mod openapi;
 pub(crate) mod problem;
 pub(crate) mod query;

@@ -12,6 +12,7 @@
 //! Start reading at [`run`] and [`Config`].
 
 mod config;
+mod examination;
 mod http;
 mod life;
 mod member_names;
@@ -23,5 +24,6 @@ pub use config::{
     CLIENT_ADDR_DEFAULT, Config, ConfigError, LogFormat, Options, PEER_ADDR_DEFAULT, Profile,
     RuntimeKind, UnknownChoice,
 };
+pub use examination::{Examination, ExaminationError};
 pub use life::{ExitReason, Listeners, RunError, run, run_in, run_observed, runtime};
 pub use mainstay_storage::{LogPosition, StorageOptions};

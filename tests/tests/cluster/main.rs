@@ -7,6 +7,7 @@ mod bad_requests;
 mod bad_starts;
 mod commands;
 mod dev;
+mod doctor;
 mod exactly_once;
 mod full_disk;
 mod kills;

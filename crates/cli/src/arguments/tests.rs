@@ -49,6 +49,8 @@ fn commands_that_talk_to_no_cluster_refuse_its_flags() {
 fn every_documented_line_is_understood() {
     for line in [
         "dev",
+        "doctor",
+        "doctor --data-dir d -o json",
         "recover --data-dir a --data-dir b --into c --name n1 --yes --force",
         "recover --data-dir a --dry-run -o json",
         "dev --nodes 5 --base-port 0 --data-dir /tmp/x",

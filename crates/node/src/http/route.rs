@@ -4,7 +4,7 @@
 //! tests.
 
 /// The routes with the methods that each takes; `GET` includes `HEAD`.
-pub(crate) const ROUTES: [(&str, &str); 28] = [
+pub(crate) const ROUTES: [(&str, &str); 29] = [
     ("/v1/kv/{key}", "GET, HEAD, PUT, DELETE, OPTIONS"),
     ("/v1/kv", "GET, HEAD, OPTIONS"),
     ("/v1/txn", "POST, OPTIONS"),
@@ -19,6 +19,7 @@ pub(crate) const ROUTES: [(&str, &str); 28] = [
     ("/v1/cluster/snapshot", "POST, OPTIONS"),
     ("/v1/cluster/leader", "POST, OPTIONS"),
     ("/v1/failure-detector", "GET, HEAD, OPTIONS"),
+    ("/v1/node", "GET, HEAD, OPTIONS"),
     ("/health", "GET, HEAD, OPTIONS"),
     ("/health/", "GET, HEAD, OPTIONS"),
     ("/health/live", "GET, HEAD, OPTIONS"),

@@ -14,7 +14,7 @@ use crate::http::{
     body::Body,
     cluster, compaction, detector,
     front::{Answered, Asked, Front, SharedFront},
-    health, leader, leases, listing, metrics_page, openapi,
+    health, leader, leases, listing, metrics_page, node, openapi,
     problem::Problem,
     route::Route,
     txn, watches,
@@ -47,6 +47,7 @@ pub(crate) fn router(front: &Arc<Front>) -> Router {
         .route("/v1/cluster/snapshot", post(via(cluster::take_snapshot)))
         .route("/v1/cluster/leader", post(via(leader::transfer)))
         .route("/v1/failure-detector", get(via(detector::get)))
+        .route("/v1/node", get(via(node::get)))
         .route("/metrics", get(via(metrics_page::get)))
         .route("/openapi.json", get(via(openapi::get)));
     for (path, methods) in about_the_node {
