@@ -138,8 +138,20 @@ fn nonsense_is_a_usage_error() {
 }
 
 /// Flags that widen a delete are not taken from the environment, where they are easily forgotten,
-/// and those of a node are read by the node itself.
-const NOT_IN_ENVIRONMENT: [&str; 4] = ["del --prefix", "del --all", "--help", "--version"];
+/// nor is what a recovery does and to which folder; those of a node are read by the node itself.
+const NOT_IN_ENVIRONMENT: [&str; 11] = [
+    "del --prefix",
+    "del --all",
+    "doctor --data-dir",
+    "recover --data-dir",
+    "recover --into",
+    "recover --name",
+    "recover --dry-run",
+    "recover --yes",
+    "recover --force",
+    "--help",
+    "--version",
+];
 
 fn check_environment(command: &clap::Command, name: &str) {
     for argument in command.get_arguments() {

@@ -25,7 +25,7 @@ fn keys_stay_and_every_revision_of_before_reads_as_compacted() {
     for wanted in [2, 4, revision - 1] {
         let query = RangeQuery { revision: wanted, ..RangeQuery::new(KeyRange::all()) };
         let compacted = QueryError::Compacted { wanted, compact_revision: revision };
-        assert_eq!(world.store.range(&query), Err(compacted.clone()));
+        assert_eq!(world.store.range(&query), Err(compacted));
         assert_eq!(world.store.changes(wanted, 1_000), Err(compacted));
     }
     assert_eq!(world.keys_at(revision), ["a", "b"]);

@@ -93,8 +93,8 @@ fn losses(findings: &Findings) -> String {
     }
     if findings.undecided > 0 {
         say(format!(
-            "What is decided: the last {} of the log are not known to be committed. They count from \
-             now on,\nwhether they were acknowledged or not.",
+            "What is decided about the last {} of the log, which may not be committed:\n\
+             they count from now on, whether they were acknowledged or not.",
             count(findings.undecided, "entry", "entries"),
         ));
     }
@@ -256,7 +256,7 @@ pub(super) mod tests {
         for wanted in [
             "index 812 of term 4",
             "n2 and n3 may know",
-            "the last 2 entries of the log are not known to be committed",
+            "the last 2 entries of the log, which may not be committed",
             "1 key as of revision 100, in epoch 2",
             "begins at revision 1048676",
         ] {
