@@ -7,8 +7,8 @@
 #
 # Three real nodes on loopback with default flags and data in a temporary folder. One client that
 # knows all endpoints writes all the while and gives each attempt 100 ms. SECTIONS are words of
-# "kill transfer freeze stall" (all unless given). Without --binary the shipped profile is built first; the
-# second program of --binary is mainstay-on-a-stalling-disk, and its nodes serve the section stall.
+# "kill transfer freeze stall" (all unless given). Without --binary the shipped profile is built
+# first; the second program of --binary is mainstay-on-a-stalling-disk, for the section stall.
 # Everything that this script starts it ends, by process id.
 
 set -euo pipefail
@@ -165,7 +165,7 @@ table() {
   row "planned transfer, longest time without one" transfer "" "<= 50"
   row "  the transfer itself" transfer.took "" ""
   row "leader frozen and woken, longest time without one" freeze "" "<= 1000"
-  row "leader's disk stalled for 10 s, the same" stall "" "<= 1500"
+  row "leader's disk stalled for 10 s, longest without one" stall "" "<= 1500"
   row "campaign to leader, after a kill" kill.campaign "" "< 152"
   row "campaign to leader, after a stall" stall.campaign "" "< 152"
   if [[ -e "$work/stall.kept" ]]; then
