@@ -128,6 +128,24 @@ impl Cluster {
         self.nodes.iter().map(|node| node.plan.url()).collect::<Vec<_>>().join(",")
     }
 
+    /// Plans one more node, called `name`, which joins through node `through` when it is started;
+    /// its place.
+    pub fn plan_joining(&mut self, name: &str, through: usize) -> usize {
+        let plan = NodePlan {
+            name: name.to_owned(),
+            data_dir: self.folder.path().join(format!("{name}-{}", self.len())),
+            client_port: free_port(),
+            peer_port: free_port(),
+            log: self.folder.path().join(format!("{name}-{}.log", self.len())),
+            bootstrap: String::new(),
+            extra: ["--log", "info,openraft=warn", "--join", &self[through].plan.url()]
+                .map(str::to_owned)
+                .to_vec(),
+        };
+        self.nodes.push(Node::new(plan));
+        self.len() - 1
+    }
+
     /// Starts node `at`, without waiting for anything.
     pub fn start(&mut self, at: usize) {
         let program = self.program.clone();

@@ -84,6 +84,12 @@ impl Node {
         &self.client
     }
 
+    /// Has it join through the node at `url` from its next start on, instead of founding a cluster.
+    pub fn joins_through(&mut self, url: &str) {
+        self.plan.bootstrap = String::new();
+        self.plan.extra.extend(["--join".to_owned(), url.to_owned()]);
+    }
+
     /// Starts its process, without waiting for anything.
     ///
     /// # Panics

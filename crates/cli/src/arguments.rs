@@ -15,8 +15,9 @@ use crate::{
     commands::{
         bench::BenchArguments, compact::CompactArguments, completion::CompletionArguments,
         del::DelArguments, detector::DetectorArguments, dev::DevArguments, doctor::DoctorArguments,
-        get::GetArguments, leader::LeaderArguments, lease::LeaseArguments, put::PutArguments,
-        recover::RecoverArguments, serve::ServeArguments, txn::TxnArguments, watch::WatchArguments,
+        get::GetArguments, leader::LeaderArguments, lease::LeaseArguments, member::MemberArguments,
+        put::PutArguments, recover::RecoverArguments, serve::ServeArguments, txn::TxnArguments,
+        watch::WatchArguments,
     },
     encoding::parse_duration,
 };
@@ -87,6 +88,8 @@ pub(crate) enum Command {
     Compact(CompactArguments),
     /// Show the members of the cluster and how many failures it tolerates now
     Status,
+    /// Add, promote, remove and list members
+    Member(MemberArguments),
     /// Have another node lead
     Leader(LeaderArguments),
     /// Show who is alive as a node sees it, and the last elections with their reasons

@@ -12,6 +12,7 @@ pub(crate) mod get;
 pub(crate) mod health;
 pub(crate) mod leader;
 pub(crate) mod lease;
+pub(crate) mod member;
 pub(crate) mod put;
 pub(crate) mod recover;
 pub(crate) mod serve;
@@ -53,6 +54,7 @@ async fn run_client(command: Command, cluster: ClusterArguments) -> anyhow::Resu
         Command::Lease(lease) => lease::run(lease, &client, output).await,
         Command::Compact(compact) => compact::run(&compact, &client, output).await,
         Command::Status => status::run(&client, output).await,
+        Command::Member(member) => member::run(&member, &client, output).await,
         Command::Leader(leader) => leader::run(&leader, &client, output).await,
         Command::Detector(detector) => detector::run(&detector, &client, output).await,
         Command::Health => health::run(&client, output).await,

@@ -6,7 +6,12 @@ use std::fmt::Write as _;
 use mainstay_client::{CallError, Failure, TookEffect, WatchError};
 use serde::Serialize;
 
-use crate::{arguments::Output, commands::leader::LeaderUnknown, exit::UsageError, screen};
+use crate::{
+    arguments::Output,
+    commands::{leader::LeaderUnknown, member::MembersUnknown},
+    exit::UsageError,
+    screen,
+};
 
 /// The parts of a complaint.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -50,6 +55,10 @@ impl Complaint {
             }
             (Some(_), None) if error.is::<LeaderUnknown>() => Some(
                 "`mainstay status` shows who leads; ask again if that is not who should".to_owned(),
+            ),
+            (Some(_), None) if error.is::<MembersUnknown>() => Some(
+                "`mainstay member list` shows who is a member; ask again if that is not as it should be"
+                    .to_owned(),
             ),
             (Some(call), None) => advice(call),
             (None, None) => {

@@ -44,6 +44,7 @@
 //! Start reading at [`Client`]; what one call does is in `call.rs`.
 
 mod answer;
+mod autopilot;
 mod call;
 mod client;
 mod cluster;
@@ -54,6 +55,7 @@ mod json;
 mod keys;
 mod leader;
 mod lease;
+mod member;
 mod node;
 mod retry;
 mod session;
@@ -64,6 +66,7 @@ mod txn_json;
 mod watch;
 
 pub use answer::{Answer, AnswerHeader, Staleness};
+pub use autopilot::{Autopilot, AutopilotAdvice, AutopilotDecision};
 pub use client::{Client, ClientOptions};
 pub use cluster::{Cluster, Health, HealthCheck, Member, NodeState, Version};
 pub use detector::{
@@ -82,6 +85,7 @@ pub use mainstay_kv::{
     Event, EventKind, Origin, RevisionChanges, command, outcome,
     query::{KeyValue, RangeQuery},
 };
+pub use member::{MemberChange, NewMember};
 pub use node::{DiskReport, NodeReport, PeerReport, StoreReport};
 pub use session::{Session, fresh_key};
 pub use txn::{Compacted, TxnAnswer, TxnRequest};

@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use mainstay_world as world;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -40,6 +41,9 @@ const LOOKS_BEFORE_TROUBLE: u32 = 20;
 pub enum Birth {
     /// The same list on every founding node; the first of it creates the cluster.
     Bootstrap(Vec<BootstrapPeer>),
+    /// The cluster of the node that serves clients at this URL; whoever runs this node asks there,
+    /// and tells it with [`Consensus::enter_cluster`](crate::Consensus::enter_cluster).
+    Join(String),
     /// The data folder knows.
     Resume,
 }
@@ -64,16 +68,20 @@ pub(crate) struct BirthState {
     pub(crate) record: MemberRecord,
     /// The list it was started with; empty if without one.
     pub(crate) list: Vec<BootstrapPeer>,
+    /// The oldest and the newest format of rules that it knows.
+    pub(crate) formats: (u64, u64),
+    /// Whether anything is in its log: its cluster was initialised.
+    pub(crate) initialised: bool,
 }
 
-/// Tells a founding node which cluster it belongs to.
+/// Tells a founding node, or one that was added, which cluster it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BirthNotice {
     /// The new cluster.
     pub(crate) cluster_id: u64,
     /// Its epoch.
     pub(crate) epoch: u64,
-    /// The founding members.
+    /// The founding members, or the one that was added.
     pub(crate) founders: BTreeMap<u64, MemberRecord>,
 }
 
@@ -117,6 +125,9 @@ pub(crate) async fn bring_about(core: Arc<Core>, list: Vec<BootstrapPeer>) {
             if looks >= LOOKS_BEFORE_TROUBLE || founder {
                 say_that_the_folder_is_new(&core, stranger);
             }
+        } else if answers.iter().any(|state| state.initialised) {
+            // It was founded before, and this node was added to it: the log will come.
+            debug!("the cluster is born already");
         } else if founder && answers.len() == others.len() && same_list(&core, &list, &answers) {
             found(&core, &others, &answers).await;
         }
@@ -132,8 +143,8 @@ fn belongs_elsewhere(core: &Core, peer: &BirthState) -> bool {
 fn say_that_the_folder_is_new(core: &Core, peer: &BirthState) {
     core.set_trouble(&format!(
         "the data folder of {} is new, and {} is in cluster {:016x} already: this node casts no vote and changes nothing; \
-         if its folder was lost, let it replace its former self as a new member",
-        core.options().name, peer.record.name, peer.cluster_id,
+         if its folder was lost, have it replace its former self with: mainstay member add {}",
+        core.options().name, peer.record.name, peer.cluster_id, core.options().peer_address,
     ));
 }
 
@@ -210,6 +221,8 @@ fn channels(core: &Core, list: &[BootstrapPeer]) -> Vec<Channel> {
                 introduction: Arc::new(core.unborn_introduction()),
                 expected: None,
                 kind: ConnectionKind::Control,
+                // Whoever is in no cluster cannot be removed from one.
+                removal: watch::Sender::new(false),
             };
             Channel::start(route, CALL_DEADLINE, 1)
         })

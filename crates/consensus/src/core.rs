@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
 };
 
-use mainstay_kv::Settings;
+use mainstay_kv::{SETTINGS_FORMAT, Settings};
 use mainstay_storage::{Folder, Identity, Storage, StorageOptions};
 use mainstay_world::{self as world, World};
 use tokio::sync::watch;
@@ -26,6 +26,9 @@ use crate::{
     status::MemberRecord,
     type_config::StoredMembership,
 };
+
+/// The oldest and the newest format of rules that this version knows.
+const FORMATS: (u64, u64) = (1, SETTINGS_FORMAT);
 
 /// What a node is told at its start.
 #[derive(Debug, Clone)]
@@ -65,6 +68,8 @@ pub(crate) struct Core {
     pub(crate) storage_failure: watch::Sender<Option<String>>,
     /// Set once the node neither leads nor takes leadership any more.
     pub(crate) leaving: watch::Sender<bool>,
+    /// Whether the cluster removed this node.
+    pub(crate) removal: watch::Sender<bool>,
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) peer_calls: Arc<PeerCalls>,
 }
@@ -95,6 +100,7 @@ impl Core {
             trouble: watch::Sender::new(None),
             storage_failure: watch::Sender::new(None),
             leaving: watch::Sender::new(false),
+            removal: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             peer_calls: Arc::default(),
         }))
@@ -153,38 +159,59 @@ impl Core {
         }
     }
 
+    /// What the cluster should record about this node.
+    pub(crate) fn record(&self) -> MemberRecord {
+        let options = &self.options;
+        MemberRecord {
+            name: options.name.clone(),
+            folder_id: self.folder().node_id,
+            peer_address: options.peer_address.clone(),
+            client_urls: options.client_urls.clone(),
+            zone: options.zone.clone(),
+            site: options.site.clone(),
+            version: options.version.clone(),
+        }
+    }
+
     /// What this node tells those who ask about its birth.
     pub(crate) fn birth_state(&self) -> BirthState {
         let (node_id, cluster_id) = {
             let folder = self.folder();
             (folder.node_id, folder.cluster_id)
         };
-        let options = &self.options;
-        let list: Vec<BootstrapPeer> = match &options.birth {
+        let list: Vec<BootstrapPeer> = match &self.options.birth {
             Birth::Bootstrap(list) => list.clone(),
-            Birth::Resume => Vec::new(),
+            Birth::Join(_) | Birth::Resume => Vec::new(),
         };
         BirthState {
             node_id,
             cluster_id,
-            record: MemberRecord {
-                name: options.name.clone(),
-                folder_id: node_id,
-                peer_address: options.peer_address.clone(),
-                client_urls: options.client_urls.clone(),
-                zone: options.zone.clone(),
-                site: options.site.clone(),
-                version: options.version.clone(),
-            },
+            record: self.record(),
             list,
+            formats: FORMATS,
+            initialised: self.running().is_some_and(|running| running.storage.last().is_some()),
         }
+    }
+
+    /// Notes that the cluster removed this node, for ever.
+    pub(crate) async fn note_removal(&self) {
+        let folder = Folder { removed: true, ..self.folder().clone() };
+        if let Err(error) = folder.save(&self.world.log_disk).await {
+            warn!(%error, "the folder could not be marked as that of a removed node");
+        }
+        *self.folder() = folder;
+        self.set_trouble(
+            "this node was removed from its cluster; its data folder is of no use any more, and \
+             with an empty one it can join again as a new node",
+        );
+        self.removal.send_replace(true);
     }
 
     /// Follows a founder into its cluster, if this node is among the founding members.
     pub(crate) async fn take_birth_notice(self: &Arc<Self>, notice: BirthNotice) -> Answer {
         let node_id = self.folder().node_id;
         if !notice.founders.contains_key(&node_id) {
-            return Answer::Refused("this node is not among the founding members".to_owned());
+            return Answer::Refused("this node is not among those that are meant".to_owned());
         }
         match self.enter(&notice).await {
             Ok(()) => Answer::Birth(self.birth_state()),
@@ -242,6 +269,7 @@ impl Core {
         }
         let running = Running::start(self, storage, introduction).await?;
         self.watch_storage(&running);
+        self.watch_removal(&running);
         assert!(self.running.set(running).is_ok(), "a node takes part once");
         self.trouble.send_replace(None);
         Ok(())
@@ -257,6 +285,24 @@ impl Core {
                 error!(failure = %text, "the storage failed: this node answers no vote and no append until it is restarted");
                 core.storage_failure.send_replace(Some(text));
             }
+        });
+    }
+
+    /// Notices that this node was removed from its cluster: by its own log, or because a member
+    /// says so.
+    fn watch_removal(self: &Arc<Self>, running: &Running) {
+        let mut told = running.links.removal();
+        let mut removed = self.store.removals();
+        let node_id = self.introduction().node_id;
+        let core = Arc::clone(self);
+        world::spawn(async move {
+            tokio::select! {
+                removed = removed.wait_for(|removed| removed.contains(&node_id)) => {
+                    if removed.is_err() { return }
+                }
+                told = told.wait_for(|told| *told) => if told.is_err() { return },
+            }
+            core.note_removal().await;
         });
     }
 

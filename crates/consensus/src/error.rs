@@ -106,7 +106,9 @@ pub enum StartError {
     )]
     Removed,
     /// An empty folder and no word about a cluster.
-    #[error("the data folder is empty; say with --bootstrap which nodes form the cluster")]
+    #[error(
+        "the data folder is empty; say with --bootstrap which nodes form the cluster, or with --join which one to join"
+    )]
     NoCluster,
     /// The log, vote or snapshot cannot be used.
     #[error("the data folder cannot be opened")]

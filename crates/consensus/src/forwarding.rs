@@ -114,7 +114,9 @@ async fn pass_on(links: &Links, leader: Option<u64>, batch: Vec<Waiting>) {
         Err(error) => {
             debug!(%error, proposals = replies.len(), "proposals were not passed on");
             let unapplied = match error {
-                CallError::NotSent(_) | CallError::Refused(_) => Unapplied::NotLeader,
+                CallError::NotSent(_) | CallError::Refused(_) | CallError::Removed => {
+                    Unapplied::NotLeader
+                }
                 CallError::Lost | CallError::Timeout => Unapplied::Unknown,
             };
             vec![Err(unapplied); replies.len()]

@@ -12,6 +12,7 @@
 //! Start reading at [`Consensus`], then `core`, `proposals` and `peer`.
 
 mod auto_compaction;
+mod autopilot;
 mod birth;
 mod campaign;
 mod core;
@@ -24,6 +25,8 @@ mod handover;
 mod heartbeats;
 mod leaving;
 mod log_store;
+mod member_record;
+mod membership;
 mod new_cluster;
 mod observation;
 mod peer;
@@ -48,6 +51,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::watch;
 use tracing::warn;
 
+pub use autopilot::{AutopilotDecision, AutopilotState};
 pub use birth::{Birth, BootstrapPeer};
 pub use core::Options;
 pub use detection::Detection;
@@ -57,6 +61,10 @@ pub use handover::{HandOver, HandOverError};
 pub use mainstay_failure_detector::{
     Adaptation, IgnoredCounts, Level, OwnHealth, OwnReading, Reading, Reason,
 };
+pub use membership::{
+    Advice, AutopilotAction, MemberChange, MemberChangeKind, MemberRequest, MemberWish,
+    MembershipError,
+};
 pub use new_cluster::{NewCluster, NewClusterError, Seed};
 pub use peer::inquiry::{PeerAnswer, ask_peer};
 pub use status::{
@@ -65,10 +73,12 @@ pub use status::{
 pub use survivor::{Survivor, SurvivorError, completeness};
 
 use crate::{
+    birth::BirthNotice,
     core::Core,
     observation::Leadership,
     peer::{
         channel::CallError,
+        link::Link,
         message::{Answer, Call},
         server,
     },
@@ -131,7 +141,9 @@ impl Consensus {
         {
             world::spawn(birth::bring_about(Arc::clone(&core), list));
         }
-        Ok(Self { core, counters: Arc::default() })
+        let consensus = Self { core, counters: Arc::default() };
+        world::spawn(member_record::keep_current(consensus.clone()));
+        Ok(consensus)
     }
 
     /// Has `proposal` committed and applied, through the leader if that is another node, and
@@ -261,7 +273,10 @@ impl Consensus {
         let leadership = *self.core.leadership.borrow();
         let running = self.core.running();
         let members = self.members(introduction.node_id, running.as_deref());
-        let failures_tolerated = failures_tolerated(&self.core.membership.borrow(), &members);
+        let voters = self.core.membership.borrow().get_joint_config().clone();
+        let failures_tolerated = membership::rules::failures_tolerated(&voters, |id| {
+            members.get(&id).is_some_and(|member| member.healthy)
+        });
         let mut status = Status {
             cluster_id: introduction.cluster_id,
             epoch: introduction.epoch,
@@ -374,6 +389,7 @@ impl Consensus {
             counters.elections_by_cause = running.elections.counts();
             counters.campaigns = running.campaigns.load(Relaxed);
             counters.hand_overs_refused = running.hand_overs.refused();
+            counters.autopilot_actions = running.autopilot.counts();
             counters.heartbeats_sent = running.detector.sent();
             counters.heartbeats_ignored = running.detector.ignored();
             for link in running.links.all() {
@@ -424,11 +440,106 @@ impl Consensus {
         let left = deadline.since(Instant::now());
         match link.forward.call(&Call::HandOver(to), left).await {
             Ok(Answer::HandedOver(outcome)) => outcome,
-            Ok(_) | Err(CallError::NotSent(_) | CallError::Refused(_)) => {
+            Ok(_) | Err(CallError::NotSent(_) | CallError::Refused(_) | CallError::Removed) => {
                 Err(HandOverError::NoLeader)
             }
             Err(CallError::Lost | CallError::Timeout) => Err(HandOverError::OutcomeUnknown),
         }
+    }
+
+    /// Has the members changed, or says what would be done; a follower passes it on.
+    ///
+    /// # Errors
+    /// [`MembershipError`]: it was refused and nothing changed, or the outcome is unknown.
+    pub async fn change_members(
+        &self,
+        request: &MemberRequest,
+        deadline: Instant,
+    ) -> Result<MemberChange, MembershipError> {
+        let mut leadership = self.core.leadership.subscribe();
+        loop {
+            if *self.core.stopping.borrow() {
+                return Err(MembershipError::ShuttingDown);
+            }
+            let outcome = self.try_change_members(request, deadline).await;
+            let may_repeat = matches!(outcome, Err(MembershipError::NoLeader));
+            leadership.borrow_and_update();
+            if !may_repeat || !wait_for_change(&mut leadership, deadline).await {
+                return outcome;
+            }
+        }
+    }
+
+    async fn try_change_members(
+        &self,
+        request: &MemberRequest,
+        deadline: Instant,
+    ) -> Result<MemberChange, MembershipError> {
+        let running = self.core.running().ok_or(MembershipError::NotReady)?;
+        let leadership = *self.core.leadership.borrow();
+        if leadership.leads {
+            return running.member_changes.run(request, deadline).await;
+        }
+        let link = leader_link(leadership, &running).ok_or(MembershipError::NoLeader)?;
+        let left = deadline.since(Instant::now());
+        match link.forward.call(&Call::ChangeMembers(request.clone()), left).await {
+            Ok(Answer::MembersChanged(outcome)) => *outcome,
+            Ok(_) | Err(CallError::NotSent(_) | CallError::Refused(_) | CallError::Removed) => {
+                Err(MembershipError::NoLeader)
+            }
+            Err(CallError::Lost | CallError::Timeout) => Err(MembershipError::OutcomeUnknown),
+        }
+    }
+
+    /// What the leader makes of the members by itself, with at most `limit` of its decisions.
+    ///
+    /// # Errors
+    /// [`MembershipError`]: there is no leader that answers.
+    pub async fn autopilot(
+        &self,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<AutopilotState, MembershipError> {
+        let running = self.core.running().ok_or(MembershipError::NotReady)?;
+        let leadership = *self.core.leadership.borrow();
+        if leadership.leads {
+            return running.autopilot_here(limit);
+        }
+        let link = leader_link(leadership, &running).ok_or(MembershipError::NoLeader)?;
+        let left = deadline.since(Instant::now());
+        match link.forward.call(&Call::Autopilot(limit as u64), left).await {
+            Ok(Answer::Autopilot(state)) => *state,
+            Ok(_) | Err(_) => Err(MembershipError::NoLeader),
+        }
+    }
+
+    /// What this node says of itself to those who are to record it.
+    #[must_use]
+    pub fn own_record(&self) -> MemberRecord {
+        self.core.record()
+    }
+
+    /// Stores in the data folder which cluster this node is in, and starts taking part; does
+    /// nothing when it is in that cluster already.
+    ///
+    /// # Errors
+    /// A sentence: the folder is in another cluster, or its disk fails.
+    pub async fn enter_cluster(&self, cluster_id: u64, epoch: u64) -> Result<(), String> {
+        let notice = BirthNotice { cluster_id, epoch, founders: BTreeMap::new() };
+        self.core.enter(&notice).await
+    }
+
+    /// Says what keeps this node from taking part, for those who ask how it is.
+    pub fn set_trouble(&self, text: &str) {
+        if self.core.running().is_none() {
+            self.core.set_trouble(text);
+        }
+    }
+
+    /// Becomes true when the cluster removed this node.
+    #[must_use]
+    pub fn removal(&self) -> watch::Receiver<bool> {
+        self.core.removal.subscribe()
     }
 
     /// The storage, once the node is in a cluster: for metrics of syncs and space.
@@ -554,6 +665,14 @@ fn leader_that_answers(leadership: Leadership, running: Option<&Running>) -> Opt
     })
 }
 
+/// The link to the leader. A node that moved is not heard by its leader, and learns who leads only
+/// by asking.
+fn leader_link(leadership: Leadership, running: &Running) -> Option<Link> {
+    let claims = || running.links.all().into_iter().find(Link::claims_to_lead);
+    let named = leadership.leader.and_then(|leader| running.links.find(leader));
+    named.or_else(claims)
+}
+
 /// Wakes whoever waits for a change of leader, term or role.
 #[derive(Clone)]
 pub struct StatusChanges(watch::Receiver<Leadership>);
@@ -579,22 +698,4 @@ async fn wait_for_change(leadership: &mut watch::Receiver<Leadership>, deadline:
 
 const fn too_late() -> ProposeError {
     ProposeError::OutcomeUnknown { why: "no outcome came within the deadline" }
-}
-
-/// Healthy voters minus quorum, in the worse half of a joint configuration.
-fn failures_tolerated(
-    membership: &type_config::StoredMembership,
-    members: &BTreeMap<u64, MemberStatus>,
-) -> i64 {
-    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    membership
-        .get_joint_config()
-        .iter()
-        .map(|voters| {
-            let healthy =
-                voters.iter().filter(|id| members.get(id).is_some_and(|member| member.healthy));
-            count(healthy.count()) - count(voters.len() / 2 + 1)
-        })
-        .min()
-        .unwrap_or(0)
 }

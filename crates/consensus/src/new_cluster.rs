@@ -11,7 +11,11 @@
 //!
 //! Where the store comes from is not known here: a survivor of a lost majority now, a backup later.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
 
 use mainstay_kv::{EPOCH_JUMP, Store};
 use mainstay_storage::{
@@ -138,7 +142,9 @@ fn sole_member(last: LogPosition, node_id: u64, member: MemberRecord) -> Snapsho
     let voters = vec![members.keys().copied().collect()];
     let membership = Membership::new(voters, members).expect("the one voter is a member");
     let last = log_id(last);
-    SnapshotMark { last: Some(last), membership: StoredMembership::new(Some(last), membership) }
+    let membership = StoredMembership::new(Some(last), membership);
+    // Ids of the old cluster mean nothing in the new one.
+    SnapshotMark::new(Some(last), membership, BTreeSet::new())
 }
 
 async fn write_snapshot(

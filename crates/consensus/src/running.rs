@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     auto_compaction::AutoCompaction,
+    autopilot::{Autopilot, AutopilotRecord, AutopilotState},
     campaign::CampaignTask,
     core::Core,
     detection::{Beat, Detector},
@@ -28,6 +29,7 @@ use crate::{
     handover::{HandOver, HandOverError, HandOvers, TransferCause},
     heartbeats::Heartbeats,
     log_store::LogStore,
+    membership::{MemberChange, MemberRequest, MembershipError, changes::MemberChanges},
     observation::{self, BatchCounters, Leadership},
     peer::{
         handshake::Introduction,
@@ -78,9 +80,12 @@ pub(crate) struct Running {
     pub(crate) detector: Detector,
     pub(crate) elections: Elections,
     pub(crate) hand_overs: HandOvers,
+    pub(crate) member_changes: MemberChanges,
+    pub(crate) autopilot: AutopilotRecord,
     pub(crate) campaigns: Arc<AtomicU64>,
     leadership: watch::Receiver<Leadership>,
-    membership: watch::Receiver<Arc<StoredMembership>>,
+    store: SharedStore,
+    node_id: u64,
 }
 
 impl Running {
@@ -93,6 +98,7 @@ impl Running {
         let settings = &core.options().settings;
         let lease = Duration::from_millis(settings.election_timeout_ms_max);
         let epoch = introduction.epoch;
+        let own_introduction = Arc::clone(&introduction);
         let cause: TransferCause = Arc::new(Mutex::new(ElectionCause::Operator));
         let parts = start_openraft(core, storage, introduction, Arc::clone(&cause)).await?;
         let Parts { raft, storage, store, links, leadership, .. } = parts.clone();
@@ -117,7 +123,7 @@ impl Running {
             leadership: leadership.clone(),
         });
         let log_bytes_min = core.options().storage.log_bytes_min;
-        let retention = Retention::new(raft, storage, store, log_bytes_min);
+        let retention = Retention::new(raft, storage, store, Arc::clone(&links), log_bytes_min);
         world::spawn(Arc::clone(&retention).run());
         let auto_compaction = AutoCompaction {
             leadership: leadership.clone(),
@@ -126,6 +132,15 @@ impl Running {
         };
         world::spawn(auto_compaction.run());
         let hand_overs = HandOvers::new(parts.clone(), proposals.clone(), cause);
+        let member_changes =
+            MemberChanges::new(parts.clone(), hand_overs.clone(), own_introduction);
+        let autopilot = AutopilotRecord::new(Arc::clone(&core.world().history));
+        let task = Autopilot {
+            parts: parts.clone(),
+            changes: member_changes.clone(),
+            record: autopilot.clone(),
+        };
+        world::spawn(task.run());
         let campaigns = Arc::new(AtomicU64::new(0));
         let task = CampaignTask {
             parts: parts.clone(),
@@ -139,7 +154,8 @@ impl Running {
         let period = Duration::from_millis(settings.heartbeat_ms);
         world::spawn(Heartbeats { parts: parts.clone(), period }.run());
         let forwarding = Forwarding::start(links, leadership);
-        let Parts { raft, storage, links, detector, elections, leadership, membership, .. } = parts;
+        let Parts { node_id, raft, storage, store, links, detector, elections, leadership, .. } =
+            parts;
         Ok(Arc::new(Self {
             raft,
             storage,
@@ -154,17 +170,13 @@ impl Running {
             detector,
             elections,
             hand_overs,
+            member_changes,
+            autopilot,
             campaigns,
             leadership,
-            membership,
+            store,
+            node_id,
         }))
-    }
-
-    /// Whether the id belongs to a member, as far as this node knows; while it knows of none, any
-    /// node of its cluster may be one.
-    pub(crate) fn is_member(&self, node_id: u64) -> bool {
-        let membership = self.membership.borrow();
-        membership.get_node(&node_id).is_some() || membership.nodes().next().is_none()
     }
 
     /// Takes in a beat of a peer.
@@ -186,6 +198,23 @@ impl Running {
     pub(crate) async fn hand_over_here(&self, to: Option<u64>) -> Result<HandOver, HandOverError> {
         let deadline = Instant::now() + HAND_OVER_DEADLINE;
         self.hand_overs.run(to, ElectionCause::Operator, deadline).await
+    }
+
+    /// Changes the members from this node, as another one was asked to.
+    pub(crate) async fn change_members_here(
+        &self,
+        request: &MemberRequest,
+    ) -> Result<MemberChange, MembershipError> {
+        self.member_changes.run(request, Instant::now() + HAND_OVER_DEADLINE).await
+    }
+
+    /// What this node, if it leads, makes of the members.
+    pub(crate) fn autopilot_here(&self, limit: usize) -> Result<AutopilotState, MembershipError> {
+        if !self.leadership.borrow().leads {
+            return Err(MembershipError::NoLeader);
+        }
+        let enabled = self.store.read(|store| store.settings().autopilot);
+        Ok(self.autopilot.tell(enabled, self.node_id, limit))
     }
 
     /// How this node is.

@@ -6,6 +6,7 @@
 //! checked against its hash before it is here; installing is one swap.
 
 use std::{
+    collections::BTreeSet,
     io,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -44,6 +45,9 @@ pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 /// The largest meta record of a snapshot in bytes.
 const SNAPSHOT_META_BYTES_MAX: usize = 1024 * 1024;
 
+/// The format of what a snapshot says of itself.
+const SNAPSHOT_MARK_FORMAT: u16 = 1;
+
 /// A batch that takes longer than this counts as slow.
 const SLOW_APPLY: Duration = Duration::from_millis(100);
 
@@ -60,6 +64,8 @@ struct Inner {
     /// Term of the newest applied entry; a leader stamps only after an entry of its own term.
     applied_term: AtomicU64,
     slow_applies: AtomicU64,
+    /// Nodes that were members and are not any more.
+    removed: watch::Sender<BTreeSet<u64>>,
 }
 
 impl SharedStore {
@@ -71,6 +77,7 @@ impl SharedStore {
                 applied_index: watch::Sender::new(0),
                 applied_term: AtomicU64::new(0),
                 slow_applies: AtomicU64::new(0),
+                removed: watch::Sender::new(BTreeSet::new()),
             }),
         }
     }
@@ -93,6 +100,21 @@ impl SharedStore {
     /// The term of the newest applied entry, 0 before the first.
     pub(crate) fn applied_term(&self) -> u64 {
         self.inner.applied_term.load(Ordering::Acquire)
+    }
+
+    /// Whether the node was a member once and is not any more, as far as this node has applied.
+    pub(crate) fn is_removed(&self, node_id: u64) -> bool {
+        self.inner.removed.borrow().contains(&node_id)
+    }
+
+    /// Nodes that were members once and are not any more.
+    pub(crate) fn removed(&self) -> BTreeSet<u64> {
+        self.inner.removed.borrow().clone()
+    }
+
+    /// Changed whenever a member was removed.
+    pub(crate) fn removals(&self) -> watch::Receiver<BTreeSet<u64>> {
+        self.inner.removed.subscribe()
     }
 
     pub(crate) fn slow_applies(&self) -> u64 {
@@ -148,8 +170,27 @@ impl StateMachine {
             storage: self.storage.clone(),
             buggify: self.buggify.clone(),
             walk: Some(self.store.lock_mut().snapshot_begin()),
-            mark: SnapshotMark { last: self.last_applied, membership: self.membership.clone() },
+            mark: SnapshotMark::new(
+                self.last_applied,
+                self.membership.clone(),
+                self.store.removed(),
+            ),
         }
+    }
+
+    /// Takes in a membership entry. Whoever was a member before it and is not after it was removed,
+    /// for ever: every replica finds the same, from the same entries.
+    fn take_membership(&mut self, next: StoredMembership) {
+        let gone: Vec<u64> = self
+            .membership
+            .nodes()
+            .map(|(id, _record)| *id)
+            .filter(|id| next.get_node(id).is_none())
+            .collect();
+        if !gone.is_empty() {
+            self.store.inner.removed.send_modify(|removed| removed.extend(gone));
+        }
+        self.membership = next;
     }
 
     fn apply_batch(
@@ -168,7 +209,7 @@ impl StateMachine {
                     Some(Envelope::from_bytes(&encoded.0).map_err(io::Error::other)?)
                 }
                 EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    self.take_membership(StoredMembership::new(Some(entry.log_id), membership));
                     None
                 }
             };
@@ -262,20 +303,24 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let store = match snapshot {
+        let (store, removed) = match snapshot {
             // At start: storage has already brought log and snapshot into line.
-            SnapshotData::Stored(reader) => restore(reader).await?,
-            SnapshotData::Received(store) => {
+            SnapshotData::Stored(reader) => {
+                let mark = SnapshotMark::from_bytes(&reader.info().meta)?;
+                (restore(reader).await?, mark.removed)
+            }
+            SnapshotData::Received { store, removed } => {
                 if let Some(last) = &meta.last_log_id {
                     self.storage.install_mark(position(last)).await.map_err(io::Error::other)?;
                 }
-                *store
+                (*store, removed)
             }
         };
         let old = std::mem::replace(&mut *self.store.lock_mut(), store);
         drop(old);
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        self.store.inner.removed.send_replace(removed);
         if let Some(last) = &self.last_applied {
             let (sequence, revision, hash) =
                 self.store.read(|store| (store.sequence(), store.revision(), split(store.hash())));
@@ -301,19 +346,48 @@ pub(crate) enum SnapshotData {
     /// A file of this node.
     Stored(SnapshotReader),
     /// Received from the leader, restored and checked; its file is in place already.
-    Received(Box<Store>),
+    Received {
+        /// The store.
+        store: Box<Store>,
+        /// Nodes that were members once and are not any more.
+        removed: BTreeSet<u64>,
+    },
 }
 
-/// What a snapshot says of itself: openraft's meta data.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What a snapshot says of itself: openraft's meta data, and who was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotMark {
+    /// [`SNAPSHOT_MARK_FORMAT`].
+    pub(crate) format: u16,
+    /// The last entry in it.
     pub(crate) last: Option<LogId>,
+    /// The members as of that entry.
     pub(crate) membership: StoredMembership,
+    /// Nodes that were members once and are not any more.
+    pub(crate) removed: BTreeSet<u64>,
 }
 
 impl SnapshotMark {
+    pub(crate) const fn new(
+        last: Option<LogId>,
+        membership: StoredMembership,
+        removed: BTreeSet<u64>,
+    ) -> Self {
+        Self { format: SNAPSHOT_MARK_FORMAT, last, membership, removed }
+    }
+
     pub(crate) fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
-        mainstay_codec::decode(bytes, SNAPSHOT_META_BYTES_MAX).map_err(io::Error::other)
+        let mark: Self =
+            mainstay_codec::decode(bytes, SNAPSHOT_META_BYTES_MAX).map_err(io::Error::other)?;
+        if mark.format == SNAPSHOT_MARK_FORMAT {
+            Ok(mark)
+        } else {
+            let format = mark.format;
+            Err(io::Error::other(format!(
+                "the snapshot's members are written in format {format}, this version knows \
+                 {SNAPSHOT_MARK_FORMAT}; run a newer version of mainstay"
+            )))
+        }
     }
 
     pub(crate) fn to_bytes(&self) -> io::Result<Bytes> {

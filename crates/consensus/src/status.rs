@@ -170,6 +170,8 @@ pub struct Counters {
     pub elections_by_cause: BTreeMap<&'static str, u64>,
     /// How often this node asked for a pre-vote.
     pub campaigns: u64,
+    /// What this node did about the members by itself as the leader, by the word of the action.
+    pub autopilot_actions: BTreeMap<&'static str, u64>,
     /// Hand-overs that this node refused as the leader.
     pub hand_overs_refused: u64,
     /// Heartbeats that this node sent, to all peers together.

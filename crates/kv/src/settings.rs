@@ -43,6 +43,14 @@ pub struct Settings {
     pub compaction_revisions: u64,
     /// How long automatic compaction leaves a revision readable, in milliseconds; 0 is for ever.
     pub compaction_age_ms: u64,
+    /// Whether the leader promotes learners and lets dead members go by itself, or only says what
+    /// it would do.
+    pub autopilot: bool,
+    /// For how long a learner must keep up to be given a vote, in milliseconds.
+    pub learner_stable_ms: u64,
+    /// After how long without an answer a voter is let go whose replacement is there, in
+    /// milliseconds.
+    pub dead_after_ms: u64,
 }
 
 impl Default for Settings {
@@ -64,6 +72,9 @@ impl Default for Settings {
             election_timeout_ms_max: 300,
             compaction_revisions: 0,
             compaction_age_ms: 0,
+            autopilot: true,
+            learner_stable_ms: 10_000,
+            dead_after_ms: 10 * 60 * 1_000,
         }
     }
 }
@@ -92,6 +103,8 @@ impl Settings {
             ("idempotency_ttl_ms", self.idempotency_ttl_ms, 1, ANY),
             ("idempotency_share_percent", self.idempotency_share_percent, 1, 100),
             ("heartbeat_ms", self.heartbeat_ms, 1, ANY),
+            ("learner_stable_ms", self.learner_stable_ms, 1, ANY),
+            ("dead_after_ms", self.dead_after_ms, 1_000, ANY),
         ];
         for (name, value, min, max) in ranges {
             if value < min || value > max {
@@ -175,6 +188,8 @@ mod tests {
             ("idempotency_ttl_ms", Settings { idempotency_ttl_ms: 0, ..good() }),
             ("idempotency_share_percent", Settings { idempotency_share_percent: 0, ..good() }),
             ("heartbeat_ms", Settings { heartbeat_ms: 0, ..good() }),
+            ("learner_stable_ms", Settings { learner_stable_ms: 0, ..good() }),
+            ("dead_after_ms", Settings { dead_after_ms: 999, ..good() }),
             ("election_timeout_ms_min", Settings { election_timeout_ms_min: 50, ..good() }),
             ("election_timeout_ms_max", Settings { election_timeout_ms_max: 150, ..good() }),
         ];

@@ -161,7 +161,7 @@ impl Config {
     }
 }
 
-/// How the node finds its cluster: by list, or by what its folder knows.
+/// How the node finds its cluster: by list, by a member's URL, or by what its folder knows.
 fn birth(name: &str, bootstrap: &[String], join: Option<String>) -> Result<Birth, ConfigError> {
     let join = join.filter(|url| !url.is_empty());
     if let Some(url) = join {
@@ -173,11 +173,7 @@ fn birth(name: &str, bootstrap: &[String], join: Option<String>) -> Result<Birth
             ));
         }
         check_url("join", &url)?;
-        return Err(ConfigError::invalid(
-            "join",
-            &url,
-            "this version cannot add a node to a running cluster; start a cluster with bootstrap",
-        ));
+        return Ok(Birth::Join(url));
     }
     if bootstrap.is_empty() {
         return Ok(Birth::Resume);
@@ -245,7 +241,7 @@ fn advertised_peer(
         Birth::Bootstrap(peers) => {
             peers.iter().find(|peer| peer.name == name).map(|peer| peer.peer_address.clone())
         }
-        Birth::Resume => None,
+        Birth::Join(_) | Birth::Resume => None,
     };
     match (said, listed) {
         (Some(said), Some(listed)) if said != listed => Err(ConfigError::invalid(

@@ -8,6 +8,7 @@
 //! Nothing here knows how a write is replicated, or decides anything about the store.
 
 pub(crate) mod answer;
+pub(crate) mod autopilot;
 pub(crate) mod body;
 pub(crate) mod cluster;
 pub(crate) mod compaction;
@@ -21,6 +22,7 @@ pub(crate) mod keys;
 pub(crate) mod leader;
 pub(crate) mod leases;
 pub(crate) mod listing;
+pub(crate) mod members;
 pub(crate) mod metrics_page;
 pub(crate) mod node;
 pub(crate) mod openapi;

@@ -14,6 +14,7 @@
 mod config;
 mod examination;
 mod http;
+mod joining;
 mod life;
 mod member_names;
 mod metrics;
@@ -25,5 +26,6 @@ pub use config::{
     RuntimeKind, UnknownChoice,
 };
 pub use examination::{Examination, ExaminationError};
+pub use joining::JoinError;
 pub use life::{ExitReason, Listeners, RunError, run, run_in, run_observed, runtime};
 pub use mainstay_storage::{LogPosition, StorageOptions};

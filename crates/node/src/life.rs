@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use mainstay_consensus::{Consensus, StartError};
+use mainstay_consensus::{Birth, Consensus, StartError};
 use mainstay_service::{Door, Limits};
 use mainstay_storage::StorageOptions;
 use mainstay_world::{
@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 use crate::{
     config::{Config, RuntimeKind},
     http::{connection::Connections, front::Front, server::Server},
+    joining::{JoinError, join},
     metrics::Metrics,
 };
 
@@ -49,6 +50,8 @@ pub enum ExitReason {
         /// What failed.
         why: String,
     },
+    /// The cluster removed it; starting it again on the same folder is of no use.
+    Removed,
 }
 
 impl ExitReason {
@@ -57,7 +60,7 @@ impl ExitReason {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Requested => 0,
+            Self::Requested | Self::Removed => 0,
             Self::StorageFailed { .. } => 74,
         }
     }
@@ -102,6 +105,9 @@ pub enum RunError {
     /// Consensus did not start.
     #[error("the node cannot start")]
     Start(#[from] StartError),
+    /// The node could not join the cluster that it was pointed to.
+    #[error("the node cannot join")]
+    Join(#[from] JoinError),
 }
 
 /// The two sockets of a node, bound.
@@ -243,7 +249,17 @@ pub async fn run_observed(
         version = VERSION,
         "the node has started"
     );
-    let reason = until_the_end(&consensus, shutdown).await;
+    let joining = async {
+        match &config.birth {
+            Birth::Join(url) => join(&consensus, Arc::clone(&world.net), url).await,
+            Birth::Bootstrap(_) | Birth::Resume => Ok(()),
+        }
+    };
+    let reason = tokio::select! {
+        biased;
+        reason = until_the_end(&consensus, shutdown) => Ok(reason),
+        Err(error) = joining => Err(RunError::Join(error)),
+    };
     info!(?reason, "the node is stopping");
     let (unfinished, ()) = tokio::join!(server.stop(DRAIN_MAX), consensus.step_down());
     if unfinished > 0 {
@@ -251,7 +267,7 @@ pub async fn run_observed(
     }
     consensus.shutdown().await;
     info!("the node has stopped");
-    Ok(reason)
+    reason
 }
 
 /// Waits until the node is told to stop, or has served from memory long enough after its storage
@@ -272,10 +288,15 @@ async fn until_the_end(
             }
         }
     };
+    let mut removal = consensus.removal();
     let why = tokio::select! {
         biased;
         () = shutdown.as_mut() => return ExitReason::Requested,
         why = failed => why,
+        Ok(_removed) = removal.wait_for(|removed| *removed) => {
+            warn!("the cluster removed this node, so it ends");
+            return ExitReason::Removed;
+        }
     };
     error!(%why, "the storage failed; reads go on from memory for a while, then the node exits");
     // Either way the process ends with the code that has it started again.

@@ -55,6 +55,12 @@ impl MemberNames {
         named.map(|member| member.id).or_else(by_id)
     }
 
+    /// All members of this name: while one is replaced there are two.
+    pub(crate) fn all_of(&self, name: &str) -> Vec<u64> {
+        let named = self.0.values().filter(|member| member.record.name == name);
+        named.map(|member| member.id).collect()
+    }
+
     /// Whether there are none: the node is not in a cluster yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

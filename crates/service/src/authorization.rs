@@ -39,6 +39,8 @@ pub enum Access<'a> {
     Snapshot,
     /// Has another node lead.
     TransferLeadership,
+    /// Adds, promotes or removes a member.
+    ChangeMembers,
 }
 
 /// A caller who may not.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mainstay_consensus::{Consensus, HandOver};
+use mainstay_consensus::{Consensus, HandOver, MemberChange, MemberRequest, MembershipError};
 use mainstay_kv::{
     Changes, Command, Delete, DeleteOutcome, KeepAlive, KeyRange, KeyValue, LeaseView, Operation,
     Origin, Outcome, Put, PutOutcome, QueryError, RangeAnswer, RangeQuery, Refusal, Settings,
@@ -20,7 +20,7 @@ use crate::{
     audit::Audit,
     authorization::{Access, authorize},
     caller::{Caller, Consistency, Freshness, Read, Written},
-    error::{DoorError, SnapshotError, TransferError},
+    error::{DoorError, MembersError, SnapshotError, TransferError},
     gate::{OpenGate, WriteGate},
     keep_alive::KeepAlives,
     reads::RangeRead,
@@ -291,6 +291,31 @@ impl Door {
         {
             let Caller { principal, trace_id, .. } = caller;
             self.0.writes.refused("transfer_leadership", principal, *trace_id, error);
+        }
+        outcome
+    }
+
+    /// Has the members changed, or says what would be done.
+    ///
+    /// # Errors
+    /// [`MembersError`]; nothing changed, unless the outcome is unknown.
+    pub async fn change_members(
+        &self,
+        caller: &Caller,
+        request: &MemberRequest,
+    ) -> Result<MemberChange, MembersError> {
+        let outcome = match authorize(&caller.principal, Access::ChangeMembers) {
+            Ok(()) => {
+                let changed = self.consensus().change_members(request, caller.deadline).await;
+                changed.map_err(Into::into)
+            }
+            Err(denied) => Err(MembersError::from(denied)),
+        };
+        if let Err(error) = &outcome
+            && !matches!(error, MembersError::Membership(MembershipError::OutcomeUnknown))
+        {
+            let Caller { principal, trace_id, .. } = caller;
+            self.0.writes.refused("change_members", principal, *trace_id, error);
         }
         outcome
     }

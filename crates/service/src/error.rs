@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_consensus::{HandOverError, NotTaken, ProposeError, ReadIndexError};
+use mainstay_consensus::{HandOverError, MembershipError, NotTaken, ProposeError, ReadIndexError};
 use mainstay_kv::{QueryError, Refusal};
 
 use crate::{authorization::Denied, gate::GateClosed};
@@ -78,6 +78,17 @@ pub enum TransferError {
     /// The leader refused, or nobody saw who leads now.
     #[error(transparent)]
     HandOver(#[from] HandOverError),
+}
+
+/// A change of members that did not happen, or whose outcome is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembersError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The leader refused, or it is not known what became of it.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
 }
 
 impl TransferError {

@@ -37,7 +37,7 @@ pub use audit::{REFUSED_KIND, RefusedRequest};
 pub use authorization::{Access, Denied, authorize};
 pub use caller::{Caller, Consistency, Freshness, Read, Written};
 pub use door::{Door, TxnAnswer};
-pub use error::{DoorError, SnapshotError, TransferError};
+pub use error::{DoorError, MembersError, SnapshotError, TransferError};
 pub use gate::{GateClosed, OpenGate, WriteGate};
 pub use watch::{CancelReason, Watch, WatchMessage, WatchRequest};
 pub use watch_queue::WatchedRevision;

@@ -13,6 +13,7 @@ mod full_disk;
 mod kills;
 mod leader_changes;
 mod leases;
+mod members;
 mod peer_port;
 mod reads;
 mod recovery;

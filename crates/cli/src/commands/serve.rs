@@ -112,6 +112,13 @@ pub(crate) fn run(arguments: ServeArguments) -> anyhow::Result<Exit> {
     }))?;
     match reason {
         ExitReason::Requested => Ok(Exit::Done),
+        ExitReason::Removed => {
+            note(
+                "the cluster removed this node; its data folder is of no use any more, and with an \
+                 empty one and --join it can join again as a new node",
+            );
+            Ok(Exit::Done)
+        }
         ExitReason::StorageFailed { why } => {
             note(&format!(
                 "error: the storage failed: {why}; acknowledged writes are safe on the other nodes, start this one again"

@@ -6,7 +6,9 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, sync::Arc, time::Duration};
 
-use mainstay_client::{Client, ClientOptions, Cluster, Endpoint, Member, NodeState};
+use mainstay_client::{
+    Autopilot, AutopilotAdvice, Client, ClientOptions, Cluster, Endpoint, Member, NodeState,
+};
 use mainstay_world::{RealNet, spawn};
 
 use crate::{arguments::Output, exit::Exit, screen::Screen, table::Table};
@@ -25,6 +27,10 @@ pub(crate) async fn run(client: &Client, output: Output) -> anyhow::Result<Exit>
             screen.write_all(b"\n")?;
             screen.write_all(members_table(&cluster.members, &states).as_bytes())?;
             screen.write_all(troubles(&cluster.members, &states).as_bytes())?;
+            // Without a leader there is nobody to do anything.
+            if let Ok(autopilot) = client.autopilot(0).await {
+                screen.write_all(advice(&autopilot.value).as_bytes())?;
+            }
         }
         Output::Json => screen.json(&json(&cluster, &states))?,
     }
@@ -117,6 +123,17 @@ fn troubles(members: &[Member], states: &BTreeMap<u64, NodeState>) -> String {
             writeln!(text, "{}: {trouble}", member.name)
                 .expect("a string takes all that is written");
         }
+    }
+    text
+}
+
+/// What the leader is about to do, or waits for, a line each.
+fn advice(autopilot: &Autopilot) -> String {
+    let mut text = String::new();
+    for AutopilotAdvice { action, name, id, why, .. } in &autopilot.advice {
+        let would = if autopilot.enabled { "" } else { "would " };
+        writeln!(text, "autopilot: {would}{action} {name} (node {id}): {why}")
+            .expect("a string takes all that is written");
     }
     text
 }
@@ -218,6 +235,28 @@ mod tests {
         node.read_only = Some("quota".to_owned());
         let text = troubles(&cluster().members, &BTreeMap::from([(id, node)]));
         assert_eq!(text, "n2: refuses writes (quota)\n");
+    }
+
+    #[test]
+    fn what_the_leader_is_about_to_do_is_told_and_what_it_would_do_if_it_may_not() {
+        let advice_of = |enabled| Autopilot {
+            enabled,
+            leader: 1,
+            leader_name: None,
+            advice: vec![AutopilotAdvice {
+                action: "promote".to_owned(),
+                id: 4,
+                name: "n4".to_owned(),
+                replaces: None,
+                why: "it keeps up".to_owned(),
+            }],
+            decisions: Vec::new(),
+        };
+        assert_eq!(advice(&advice_of(true)), "autopilot: promote n4 (node 4): it keeps up\n");
+        assert_eq!(
+            advice(&advice_of(false)),
+            "autopilot: would promote n4 (node 4): it keeps up\n"
+        );
     }
 
     #[test]

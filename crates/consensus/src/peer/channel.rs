@@ -16,12 +16,12 @@ use std::{
 
 use bytes::{Buf, BufMut};
 use mainstay_world::{self as world, Net};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
 use crate::peer::{
     frame::{Frame, FrameError, FrameReader, FrameWriter, split},
-    handshake::{ConnectionKind, HandshakeError, Introduction, greet},
+    handshake::{ConnectionKind, HandshakeError, HandshakeRefusal, Introduction, greet},
     message::{ANSWER, Answer, CALL, Call},
 };
 
@@ -52,6 +52,9 @@ pub(crate) enum CallError {
     /// The other end cannot serve the call now.
     #[error("the peer refuses: {0}")]
     Refused(String),
+    /// The other end says that this node was removed from the cluster.
+    #[error("the peer says that this node was removed from the cluster")]
+    Removed,
 }
 
 /// How to reach one peer for one purpose.
@@ -63,6 +66,8 @@ pub(crate) struct Route {
     /// The node that must answer; `None` while ids are not known yet.
     pub(crate) expected: Option<u64>,
     pub(crate) kind: ConnectionKind,
+    /// Set when the peer says that this node was removed from the cluster.
+    pub(crate) removal: watch::Sender<bool>,
 }
 
 impl Route {
@@ -83,7 +88,12 @@ impl Route {
                 Err(format!("{} is now node {:016x}", self.address, theirs.node_id).into())
             }
             Ok(Ok((reader, writer, _theirs))) => Ok((reader, writer)),
-            Ok(Err(error)) => Err(chain(&error).into()),
+            Ok(Err(error)) => {
+                if let HandshakeError::Refused { refusal: HandshakeRefusal::Removed, .. } = &error {
+                    self.removal.send_replace(true);
+                }
+                Err(chain(&error).into())
+            }
             Err(_elapsed) => Err(format!("{} did not answer in time", self.address).into()),
         }
     }
@@ -147,6 +157,7 @@ impl Channel {
                 self.timeouts.store(0, Ordering::Relaxed);
                 Err(CallError::Refused(why))
             }
+            Ok(Ok(Ok(Answer::Removed))) => Err(CallError::Removed),
             Ok(Ok(outcome)) => {
                 self.timeouts.store(0, Ordering::Relaxed);
                 outcome
@@ -267,6 +278,9 @@ impl ChannelTask {
         let Some(answer) = self.pending.remove(&number) else { return Ok(()) };
         let decoded: Answer =
             mainstay_codec::decode(&body, ANSWER_BYTES_MAX).map_err(|_malformed| malformed())?;
+        if matches!(decoded, Answer::Removed) {
+            self.route.removal.send_replace(true);
+        }
         let _ = answer.send(Ok(decoded));
         Ok(())
     }

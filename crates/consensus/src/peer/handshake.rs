@@ -136,6 +136,9 @@ pub(crate) enum HandshakeRefusal {
     /// This node answers nobody for now.
     #[error("this node's storage failed; it answers no peer until it is restarted")]
     StorageFailed,
+    /// The greeting node was removed from the cluster.
+    #[error("it was removed from the cluster, and a removed node is never admitted again")]
+    Removed,
 }
 
 /// The answer to a greeting.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use mainstay_world::{Instant, Net};
+use tokio::sync::watch;
 
 use crate::{
     peer::{
@@ -80,6 +81,12 @@ impl Link {
         *self.lock()
     }
 
+    /// Whether the peer said lately that it leads.
+    pub(crate) fn claims_to_lead(&self) -> bool {
+        let pulse = self.pulse();
+        pulse.is_fresh() && pulse.pong.is_some_and(|pong| pong.leads)
+    }
+
     /// Whether the peer answered lately.
     pub(crate) fn is_healthy(&self) -> bool {
         self.pulse().is_fresh()
@@ -95,6 +102,9 @@ pub(crate) struct Links {
     net: Arc<dyn Net>,
     introduction: Arc<Introduction>,
     dial_deadline: Duration,
+    removal: watch::Sender<bool>,
+    /// The last entry in the snapshot that is being sent to a peer.
+    snapshots: Arc<Mutex<BTreeMap<u64, u64>>>,
     links: Mutex<BTreeMap<u64, (String, Link)>>,
 }
 
@@ -104,7 +114,48 @@ impl Links {
         introduction: Arc<Introduction>,
         dial_deadline: Duration,
     ) -> Self {
-        Self { net, introduction, dial_deadline, links: Mutex::default() }
+        let removal = watch::Sender::new(false);
+        Self {
+            net,
+            introduction,
+            dial_deadline,
+            removal,
+            snapshots: Arc::default(),
+            links: Mutex::default(),
+        }
+    }
+
+    /// Notes that a snapshot whose last entry is `last` is on its way to a peer, until what is
+    /// returned is dropped.
+    pub(crate) fn snapshot_begins(&self, peer: u64, last: u64) -> SnapshotUnderWay {
+        let under_way = SnapshotUnderWay { snapshots: Arc::clone(&self.snapshots), peer };
+        under_way.lock().insert(peer, last);
+        under_way
+    }
+
+    /// The last entries of the snapshots that are on their way.
+    pub(crate) fn snapshots_under_way(&self) -> Vec<u64> {
+        let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshots.values().copied().collect()
+    }
+
+    /// Becomes true when a member says that this node was removed from the cluster.
+    pub(crate) fn removal(&self) -> watch::Receiver<bool> {
+        self.removal.subscribe()
+    }
+
+    /// A control channel to whoever answers at `address`, in a cluster or not.
+    pub(crate) fn stranger(&self, address: &str) -> Channel {
+        let introduction = Introduction { cluster_id: 0, epoch: 0, ..(*self.introduction).clone() };
+        let route = Route {
+            net: Arc::clone(&self.net),
+            address: address.to_owned(),
+            introduction: Arc::new(introduction),
+            expected: None,
+            kind: ConnectionKind::Control,
+            removal: watch::Sender::new(false),
+        };
+        Channel::start(route, self.dial_deadline, 1)
     }
 
     /// The time a dial may take.
@@ -126,6 +177,7 @@ impl Links {
             introduction: Arc::clone(&self.introduction),
             expected: Some(node_id),
             kind,
+            removal: self.removal.clone(),
         };
         let channel =
             |kind, timeouts_max| Channel::start(route(kind), self.dial_deadline, timeouts_max);
@@ -157,5 +209,23 @@ impl Links {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (String, Link)>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A snapshot that is on its way to a peer.
+pub(crate) struct SnapshotUnderWay {
+    snapshots: Arc<Mutex<BTreeMap<u64, u64>>>,
+    peer: u64,
+}
+
+impl SnapshotUnderWay {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SnapshotUnderWay {
+    fn drop(&mut self) {
+        self.lock().remove(&self.peer);
     }
 }

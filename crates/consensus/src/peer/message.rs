@@ -22,11 +22,13 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    autopilot::AutopilotState,
     birth::{BirthNotice, BirthState},
     detection::Beat,
     election::ElectionCause,
     handover::{HandOver, HandOverError},
     log_store::{entry_of, stored_entry},
+    membership::{MemberChange, MemberRequest, MembershipError},
     type_config::{LogId, TypeConfig, Vote, log_id, position},
 };
 
@@ -66,12 +68,16 @@ pub(crate) enum Call {
     HandOver(Option<u64>),
     /// Are you in a cluster?
     BirthQuery,
-    /// You are a founding member of this cluster.
+    /// You are a founding member of this cluster, or were added to it.
     BirthNotice(BirthNotice),
     /// Encoded proposals for the leader's log.
     Forward(Vec<Bytes>),
     /// Up to which index must a linearizable read see the log?
     ReadIndex,
+    /// The members are to be changed; only the leader does.
+    ChangeMembers(MemberRequest),
+    /// What do you, the leader, make of the members? With at most so many decisions.
+    Autopilot(u64),
 }
 
 /// An answer.
@@ -95,6 +101,12 @@ pub(crate) enum Answer {
     ReadIndex(Option<u64>),
     /// The call cannot be served now, for the reason given.
     Refused(String),
+    /// To [`Call::ChangeMembers`].
+    MembersChanged(Box<Result<MemberChange, MembershipError>>),
+    /// To [`Call::Autopilot`].
+    Autopilot(Box<Result<AutopilotState, MembershipError>>),
+    /// To anything: the caller was removed from the cluster.
+    Removed,
 }
 
 /// How a node is.

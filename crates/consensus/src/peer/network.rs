@@ -64,6 +64,7 @@ impl PeerNetworkFactory {
     fn network(&self, target: u64, node: &MemberRecord, purpose: Use) -> PeerNetwork {
         PeerNetwork {
             link: self.links.to(target, node),
+            links: Arc::clone(&self.links),
             buggify: self.buggify.clone(),
             dial_deadline: self.links.dial_deadline(),
             answer_deadline: self.answer_deadline,
@@ -85,7 +86,9 @@ enum Use {
 
 /// openraft's connection to one member.
 pub(crate) struct PeerNetwork {
+    /// The link as it was when the client was made.
     link: Link,
+    links: Arc<Links>,
     buggify: Buggify,
     dial_deadline: Duration,
     answer_deadline: Duration,
@@ -95,8 +98,13 @@ pub(crate) struct PeerNetwork {
 }
 
 impl PeerNetwork {
+    /// The link as it is now: openraft keeps its clients when a member moves to another address.
+    fn link(&self) -> Link {
+        self.links.find(self.link.node_id).unwrap_or_else(|| self.link.clone())
+    }
+
     async fn call(&self, call: Call, option: &RPCOption) -> Result<Answer, RpcError> {
-        self.link.control.call(&call, option.soft_ttl()).await.map_err(rpc_error)
+        self.link().control.call(&call, option.soft_ttl()).await.map_err(rpc_error)
     }
 }
 
@@ -129,7 +137,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
-            let route = self.link.route(ConnectionKind::Log);
+            let route = self.link().route(ConnectionKind::Log);
             let answers = log_stream::run(
                 &mut self.connection,
                 &route,
@@ -181,8 +189,10 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         let SnapshotData::Stored(file) = snapshot.snapshot else {
             return Err(network_error("a received snapshot cannot be passed on").into());
         };
-        let route = self.link.route(ConnectionKind::Snapshot);
-        let sending = snapshot_stream::send(&route, self.dial_deadline, vote, snapshot.meta, file);
+        let route = self.link().route(ConnectionKind::Snapshot);
+        let last = snapshot.meta.last_log_id.as_ref().map_or(0, |last| last.index);
+        let _under_way = self.links.snapshot_begins(self.link.node_id, last);
+        let sending = snapshot_stream::send(&route, self.dial_deadline, vote, file);
         tokio::select! {
             biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
@@ -191,6 +201,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                 SendError::Unreachable(_)
                 | SendError::Timeout
                 | SendError::Read(_)
+                | SendError::Mark(_)
                 | SendError::Refused(_) => unreachable_peer(&error).into(),
             }),
         }
@@ -221,7 +232,7 @@ fn own_vote_again(
 
 fn rpc_error(error: CallError) -> RpcError {
     match error {
-        CallError::NotSent(_) | CallError::Refused(_) => {
+        CallError::NotSent(_) | CallError::Refused(_) | CallError::Removed => {
             RPCError::Unreachable(unreachable_peer(&error))
         }
         CallError::Lost | CallError::Timeout => RPCError::Network(network_error(&error)),

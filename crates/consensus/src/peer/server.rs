@@ -79,6 +79,8 @@ async fn serve(core: &Arc<Core>, stream: Stream, from: SocketAddr) -> Result<(),
         let ours = core.introduction();
         let verdict = if core.is_storage_failed() {
             Err(HandshakeRefusal::StorageFailed)
+        } else if core.store.is_removed(theirs.node_id) {
+            Err(HandshakeRefusal::Removed)
         } else {
             handshake::judge(&ours, &theirs)
         };
@@ -203,6 +205,9 @@ async fn answer(core: &Arc<Core>, peer: u64, call: Call) -> Answer {
     let Some(running) = core.running() else {
         return Answer::Refused("this node is not in a cluster yet".to_owned());
     };
+    if core.store.is_removed(peer) {
+        return Answer::Removed;
+    }
     answer_running(&running, peer, call).await
 }
 
@@ -218,24 +223,14 @@ async fn answer_running(running: &Arc<Running>, peer: u64, call: Call) -> Answer
                 Err(error) => Answer::Refused(chain(&error)),
             }
         }
-        Call::Vote(request) => {
-            if !running.is_member(request.vote.leader_id.voted_for) {
-                return Answer::Refused("the candidate is not a member".to_owned());
-            }
-            match running.raft.vote(request).await {
-                Ok(response) => Answer::Vote(response),
-                Err(error) => Answer::Refused(chain(&error)),
-            }
-        }
-        Call::PreVote(request) => {
-            if !running.is_member(request.vote.leader_id.voted_for) {
-                return Answer::Refused("the candidate is not a member".to_owned());
-            }
-            match running.raft.pre_vote(request).await {
-                Ok(response) => Answer::Vote(response),
-                Err(error) => Answer::Refused(chain(&error)),
-            }
-        }
+        Call::Vote(request) => match running.raft.vote(request).await {
+            Ok(response) => Answer::Vote(response),
+            Err(error) => Answer::Refused(chain(&error)),
+        },
+        Call::PreVote(request) => match running.raft.pre_vote(request).await {
+            Ok(response) => Answer::Vote(response),
+            Err(error) => Answer::Refused(chain(&error)),
+        },
         Call::TransferLeader(request, cause) => {
             running.elections.announce(request.from_leader().leader_id.term, cause);
             match running.raft.handle_transfer_leader(request).await {
@@ -251,6 +246,13 @@ async fn answer_running(running: &Arc<Running>, peer: u64, call: Call) -> Answer
         Call::HandOver(to) => Answer::HandedOver(running.hand_over_here(to).await),
         Call::Forward(proposals) => Answer::Forwarded(running.take_forwarded(proposals).await),
         Call::ReadIndex => Answer::ReadIndex(running.leader_reads.index().await),
+        Call::Autopilot(limit) => {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            Answer::Autopilot(Box::new(running.autopilot_here(limit)))
+        }
+        Call::ChangeMembers(request) => {
+            Answer::MembersChanged(Box::new(running.change_members_here(&request).await))
+        }
         Call::BirthQuery | Call::BirthNotice(_) => {
             Answer::Refused("this node is in a cluster already".to_owned())
         }
@@ -283,7 +285,8 @@ async fn serve_log(
             }
             frame = next_frame(&mut reader), if requests.capacity() > 0 => {
                 let frame = frame?;
-                if frame.kind != APPEND || core.is_storage_failed() {
+                let refused = core.is_storage_failed() || core.store.is_removed(peer);
+                if frame.kind != APPEND || refused {
                     return Err(malformed());
                 }
                 let request = take_append(frame.body).map_err(FrameError::from)?;
@@ -316,7 +319,7 @@ async fn serve_snapshot(
         Ok(arrived) => {
             let snapshot = openraft::Snapshot {
                 meta: arrived.meta,
-                snapshot: SnapshotData::Received(arrived.store),
+                snapshot: SnapshotData::Received { store: arrived.store, removed: arrived.removed },
             };
             match running.raft.install_full_snapshot(arrived.vote, snapshot).await {
                 Ok(response) => SnapshotAnswer::Done(response),

@@ -5,7 +5,7 @@
 //! after its hash was checked. Every chunk is answered, with a few under way; the deadline is for
 //! progress, not for the whole.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
 use mainstay_kv::{Store, StoreRestore};
@@ -71,6 +71,9 @@ pub(crate) enum SendError {
     /// The file cannot be read.
     #[error("the snapshot cannot be read")]
     Read(#[source] SnapshotReadError),
+    /// What the file says of itself cannot be read.
+    #[error("what the snapshot says of itself cannot be read")]
+    Mark(#[from] io::Error),
     /// The other end cannot take it.
     #[error("the peer cannot take the snapshot: {0}")]
     Refused(String),
@@ -81,12 +84,11 @@ pub(crate) async fn send(
     route: &Route,
     dial_deadline: Duration,
     vote: Vote,
-    meta: SnapshotMeta,
     mut file: SnapshotReader,
 ) -> Result<SnapshotResponse<TypeConfig>, SendError> {
     let (mut reader, mut writer) =
         route.dial(dial_deadline).await.map_err(SendError::Unreachable)?;
-    let mark = SnapshotMark { last: meta.last_log_id, membership: meta.last_membership };
+    let mark = SnapshotMark::from_bytes(&file.info().meta)?;
     push(&mut writer, SNAPSHOT_BEGIN, &SnapshotBegin { vote, mark })?;
     writer.flush().await?;
     if let Some(done) = answer(&mut reader, CHUNK_DEADLINE).await? {
@@ -134,6 +136,8 @@ pub(crate) struct Arrived {
     pub(crate) vote: Vote,
     pub(crate) meta: SnapshotMeta,
     pub(crate) store: Box<Store>,
+    /// Nodes that were members once and are not any more.
+    pub(crate) removed: BTreeSet<u64>,
 }
 
 /// Reads the opening of a snapshot.
@@ -175,7 +179,9 @@ pub(crate) async fn receive(
     }
     let store = restore.finish().map_err(io::Error::other)?;
     file.finish().await?;
-    Ok(Arrived { vote: begin.vote, meta: begin.mark.into_meta(), store: Box::new(store) })
+    let removed = begin.mark.removed.clone();
+    let meta = begin.mark.into_meta();
+    Ok(Arrived { vote: begin.vote, meta, store: Box::new(store), removed })
 }
 
 async fn take_chunk(

@@ -6,6 +6,7 @@
 mod founding;
 mod hand_over;
 mod leadership;
+mod members;
 mod node;
 mod recovery;
 mod stalling_disk;

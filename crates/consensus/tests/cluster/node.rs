@@ -47,9 +47,19 @@ impl Node {
         name: &str,
         list: &[BootstrapPeer],
     ) -> Result<Self, StartError> {
+        let own = list.iter().find(|peer| peer.name == name).expect("the list names the node");
+        Self::start_as(folder, own, Birth::Bootstrap(list.to_vec()))
+    }
+
+    /// Starts a node on `folder` that finds its cluster by `birth`.
+    pub(crate) fn start_as(
+        folder: &Path,
+        own: &BootstrapPeer,
+        birth: Birth,
+    ) -> Result<Self, StartError> {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let own = list.iter().find(|peer| peer.name == name).expect("the list names the node");
+        let name = &own.name;
         let options = Options {
             name: name.to_owned(),
             peer_address: own.peer_address.clone(),
@@ -57,7 +67,7 @@ impl Node {
             zone: String::new(),
             site: String::new(),
             version: "0.0.0".to_owned(),
-            birth: Birth::Bootstrap(list.to_vec()),
+            birth,
             settings: Settings::default(),
             storage: StorageOptions::default(),
         };
@@ -127,6 +137,24 @@ impl Cluster {
         }
         cluster.leader();
         cluster
+    }
+
+    /// Starts one more node that waits to be added; its place.
+    pub(crate) fn start_waiting(&mut self, name: &str) -> usize {
+        let port = free_ports(1)[0];
+        let peer_address = format!("127.0.0.1:{port}");
+        let own = BootstrapPeer { name: name.to_owned(), peer_address };
+        let folder = tempfile::tempdir().expect("a folder");
+        let node = Node::start_as(folder.path(), &own, Birth::Join("http://nowhere:1".to_owned()));
+        self.folders.push(folder);
+        self.list.push(own);
+        self.nodes.push(Some(node.expect("the node starts")));
+        self.nodes.len() - 1
+    }
+
+    /// Moves node `at` to another peer address; it is to be started there.
+    pub(crate) fn move_to_another_port(&mut self, at: usize) {
+        self.list[at].peer_address = format!("127.0.0.1:{}", free_ports(1)[0]);
     }
 
     /// Starts node `at` on its folder.

@@ -116,6 +116,9 @@ fn write_settings(document: &mut Document, settings: &Settings) {
         election_timeout_ms_max,
         compaction_revisions,
         compaction_age_ms,
+        autopilot,
+        learner_stable_ms,
+        dead_after_ms,
     } = settings;
     let mut text = String::with_capacity(512);
     let _infallible = write!(
@@ -131,7 +134,9 @@ fn write_settings(document: &mut Document, settings: &Settings) {
          \"election_timeout_ms_min\":{election_timeout_ms_min},\
          \"election_timeout_ms_max\":{election_timeout_ms_max},\
          \"compaction_revisions\":\"{compaction_revisions}\",\
-         \"compaction_age_ms\":{compaction_age_ms}}}"
+         \"compaction_age_ms\":{compaction_age_ms},\
+         \"autopilot\":{autopilot},\"learner_stable_ms\":{learner_stable_ms},\
+         \"dead_after_ms\":{dead_after_ms}}}"
     );
     document.text(&text);
 }
@@ -155,6 +160,9 @@ struct SettingsForm {
     election_timeout_ms_max: Option<Decimal>,
     compaction_revisions: Option<Decimal>,
     compaction_age_ms: Option<Decimal>,
+    autopilot: Option<bool>,
+    learner_stable_ms: Option<Decimal>,
+    dead_after_ms: Option<Decimal>,
 }
 
 impl SettingsForm {
@@ -174,10 +182,15 @@ impl SettingsForm {
             (&mut settings.election_timeout_ms_max, self.election_timeout_ms_max),
             (&mut settings.compaction_revisions, self.compaction_revisions),
             (&mut settings.compaction_age_ms, self.compaction_age_ms),
+            (&mut settings.learner_stable_ms, self.learner_stable_ms),
+            (&mut settings.dead_after_ms, self.dead_after_ms),
         ] {
             if let Some(wanted) = wanted {
                 *field = wanted.0;
             }
+        }
+        if let Some(autopilot) = self.autopilot {
+            settings.autopilot = autopilot;
         }
     }
 }

@@ -9,7 +9,7 @@ use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
-use mainstay_consensus::{HandOverError, NotTaken};
+use mainstay_consensus::{HandOverError, MembershipError, NotTaken};
 use mainstay_kv::{QueryError, Refusal};
 use mainstay_service::DoorError;
 
@@ -160,6 +160,30 @@ impl Problem {
                  tells who leads",
             ),
         }
+    }
+
+    /// A change of members that was refused, or whose outcome is unknown.
+    pub(crate) fn membership(error: &MembershipError) -> Self {
+        let detail = error.to_string();
+        let problem = match error {
+            MembershipError::NoLeader => {
+                return Self::unavailable(error.code(), detail)
+                    .retry_after(Duration::from_millis(200));
+            }
+            MembershipError::NotReady | MembershipError::NoQuorum => {
+                return Self::unavailable(error.code(), detail);
+            }
+            MembershipError::ShuttingDown => return Self::shutting_down(),
+            MembershipError::OutcomeUnknown => return Self::outcome_unknown(detail),
+            MembershipError::UnknownMember { .. } => {
+                Self::new(StatusCode::NOT_FOUND, error.code(), "No such member", detail)
+            }
+            _refused => {
+                let title = "The members stay as they are";
+                Self::new(StatusCode::CONFLICT, error.code(), title, detail)
+            }
+        };
+        if error.passes() { problem.retry_after(Duration::from_secs(1)) } else { problem }
     }
 
     pub(crate) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {

@@ -4,7 +4,7 @@
 //! tests.
 
 /// The routes with the methods that each takes; `GET` includes `HEAD`.
-pub(crate) const ROUTES: [(&str, &str); 29] = [
+pub(crate) const ROUTES: [(&str, &str); 33] = [
     ("/v1/kv/{key}", "GET, HEAD, PUT, DELETE, OPTIONS"),
     ("/v1/kv", "GET, HEAD, OPTIONS"),
     ("/v1/txn", "POST, OPTIONS"),
@@ -18,6 +18,10 @@ pub(crate) const ROUTES: [(&str, &str); 29] = [
     ("/v1/cluster/settings", "PUT, OPTIONS"),
     ("/v1/cluster/snapshot", "POST, OPTIONS"),
     ("/v1/cluster/leader", "POST, OPTIONS"),
+    ("/v1/cluster/autopilot", "GET, HEAD, OPTIONS"),
+    ("/v1/cluster/members", "POST, OPTIONS"),
+    ("/v1/cluster/members/{id}", "DELETE, OPTIONS"),
+    ("/v1/cluster/members/{id}/promote", "POST, OPTIONS"),
     ("/v1/failure-detector", "GET, HEAD, OPTIONS"),
     ("/v1/node", "GET, HEAD, OPTIONS"),
     ("/health", "GET, HEAD, OPTIONS"),
@@ -58,11 +62,14 @@ impl Route {
         if path.starts_with(KEY_PREFIX) {
             return Self::KEY;
         }
-        let template = match path.strip_prefix("/v1/leases/") {
-            Some(rest) if rest.ends_with("/keep-alive") => "/v1/leases/{id}/keep-alive",
-            Some(_) => "/v1/leases/{id}",
-            None => path,
-        };
+        let template =
+            match (path.strip_prefix("/v1/leases/"), path.strip_prefix("/v1/cluster/members/")) {
+                (Some(rest), _) if rest.ends_with("/keep-alive") => "/v1/leases/{id}/keep-alive",
+                (Some(_), _) => "/v1/leases/{id}",
+                (_, Some(rest)) if rest.ends_with("/promote") => "/v1/cluster/members/{id}/promote",
+                (_, Some(_)) => "/v1/cluster/members/{id}",
+                (None, None) => path,
+            };
         Self(ROUTES.iter().position(|(route, _)| *route == template).unwrap_or(ROUTES.len()))
     }
 
@@ -106,6 +113,9 @@ mod tests {
             ("/v1/leases", "/v1/leases"),
             ("/v1/leases/7", "/v1/leases/{id}"),
             ("/v1/leases/7/keep-alive", "/v1/leases/{id}/keep-alive"),
+            ("/v1/cluster/members", "/v1/cluster/members"),
+            ("/v1/cluster/members/n1", "/v1/cluster/members/{id}"),
+            ("/v1/cluster/members/n1/promote", "/v1/cluster/members/{id}/promote"),
             ("/health/ready", "/health/ready"),
             ("/", "none"),
             ("/v2/kv/a", "none"),

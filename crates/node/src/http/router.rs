@@ -11,10 +11,11 @@ use axum::{
 use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
 
 use crate::http::{
+    autopilot,
     body::Body,
     cluster, compaction, detector,
     front::{Answered, Asked, Front, SharedFront},
-    health, leader, leases, listing, metrics_page, node, openapi,
+    health, leader, leases, listing, members, metrics_page, node, openapi,
     problem::Problem,
     route::Route,
     txn, watches,
@@ -46,6 +47,10 @@ pub(crate) fn router(front: &Arc<Front>) -> Router {
         .route("/v1/cluster/settings", put(via(cluster::put_settings)))
         .route("/v1/cluster/snapshot", post(via(cluster::take_snapshot)))
         .route("/v1/cluster/leader", post(via(leader::transfer)))
+        .route("/v1/cluster/autopilot", get(via(autopilot::get)))
+        .route("/v1/cluster/members", post(via(members::add)))
+        .route("/v1/cluster/members/{id}", delete(via(members::remove)))
+        .route("/v1/cluster/members/{id}/promote", post(via(members::promote)))
         .route("/v1/failure-detector", get(via(detector::get)))
         .route("/v1/node", get(via(node::get)))
         .route("/metrics", get(via(metrics_page::get)))

@@ -37,6 +37,7 @@ impl Collector for Sources {
         self.peers(&mut page)?;
         self.detector(&mut page)?;
         self.elections(&mut page)?;
+        self.members(&mut page)?;
         self.store(&mut page)?;
         self.disk(&mut page)?;
         self.requests(&mut page)?;
@@ -86,6 +87,23 @@ impl Sources {
                 staleness.map_or(f64::INFINITY, |behind| behind.as_secs_f64()),
             ),
         ])
+    }
+
+    fn members(&self, page: &mut Page<'_>) -> fmt::Result {
+        let status = self.door.consensus().status();
+        let voters = status.members.values().filter(|member| member.voter).count();
+        let healthy = status.members.values().filter(|member| member.healthy).count();
+        let members = status.members.len();
+        page.gauges(&[
+            ("mainstay_members", "Members, voters and learners", members as u64),
+            ("mainstay_voters", "Members with a vote", voters as u64),
+            ("mainstay_healthy_members", "Members that this node hears from", healthy as u64),
+        ])?;
+        let actions = self.door.consensus().counters().autopilot_actions;
+        let actions =
+            actions.into_iter().map(|(word, count)| ([("action", word.to_owned())], count));
+        let help = "What this node did about the members by itself as the leader";
+        page.labelled_counter(("mainstay_autopilot_actions", help), actions)
     }
 
     fn proposals(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -190,7 +190,7 @@ fn old_revisions_go_by_themselves_when_the_settings_say_so_and_present_keys_stay
         with_node(async move |node| {
             node.put("/v1/kv/oldest", "still here").await;
             for n in 0..29 {
-                node.put("/v1/kv/a", &n.to_string()).await;
+                node.put("/v1/kv/a", n.to_string()).await;
             }
             assert_eq!(node.get("/v1/kv/a?revision=5").await.body, "1", "nothing is asked for yet");
             assert_eq!(node.put("/v1/cluster/settings", setting).await.status, 200);
