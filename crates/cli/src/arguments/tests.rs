@@ -138,8 +138,9 @@ fn nonsense_is_a_usage_error() {
 }
 
 /// Flags that widen a delete are not taken from the environment, where they are easily forgotten,
-/// nor is what a recovery does and to which folder; those of a node are read by the node itself.
-const NOT_IN_ENVIRONMENT: [&str; 11] = [
+/// nor is what a recovery does and to which folder, nor how a change of members is meant; those of
+/// a node are read by the node itself.
+const NOT_IN_ENVIRONMENT: [&str; 15] = [
     "del --prefix",
     "del --all",
     "doctor --data-dir",
@@ -149,6 +150,10 @@ const NOT_IN_ENVIRONMENT: [&str; 11] = [
     "recover --dry-run",
     "recover --yes",
     "recover --force",
+    "add --dry-run",
+    "promote --dry-run",
+    "remove --dry-run",
+    "remove --force",
     "--help",
     "--version",
 ];
