@@ -219,7 +219,10 @@ pub(super) fn client(net: Arc<dyn Net>, order: &[u32], attempt_timeout: Duration
         .iter()
         .map(|node| client_url(*node).parse().expect("a simulated address is well formed"))
         .collect();
+    // The checkers know which node was asked, and what kind of write it was.
     let options = ClientOptions {
+        discover: false,
+        sessions: false,
         timeout: TIMEOUT,
         attempt_timeout,
         connect_timeout: Duration::from_millis(250),

@@ -135,7 +135,9 @@ fn advice(error: &CallError) -> Option<String> {
             "overloaded" | "idempotency_full" => "try again later, or send less at a time",
             _ => return None,
         },
-        Failure::Busy { .. } | Failure::Unsendable { .. } => return None,
+        Failure::Busy { .. } | Failure::Cancelled { .. } | Failure::Unsendable { .. } => {
+            return None;
+        }
     };
     Some(text.to_owned())
 }

@@ -48,6 +48,7 @@ impl Exit {
                 | Failure::NotSent { .. }
                 | Failure::Lost { .. }
                 | Failure::TimedOut { .. }
+                | Failure::Cancelled { .. }
                 | Failure::Busy { .. },
             ) => Self::Unavailable,
             (_, Failure::Malformed { .. } | Failure::Unsendable { .. }) => Self::Failed,

@@ -11,7 +11,10 @@
 //! A retry after the first round of endpoints waits and pays from the budget. What an earlier
 //! attempt left unknown stays unknown, unless the last answer settles it.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -29,7 +32,7 @@ use crate::{
     endpoint::Endpoint,
     error::{CallError, Failure, Problem, TookEffect},
     retry::Backoff,
-    transport::RawAnswer,
+    transport::{RawAnswer, Transport},
 };
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -157,8 +160,9 @@ impl Call {
 #[derive(Debug)]
 struct Progress {
     attempts: u32,
-    /// Endpoints that were not tried yet: going on to one of them costs neither time nor budget.
-    untried: usize,
+    /// Endpoints that were tried in this round: going on to one that was not costs neither time nor
+    /// budget.
+    tried: Vec<Endpoint>,
     /// Whether an endpoint was ever reached.
     reached: bool,
     /// Whether an earlier attempt may have changed something.
@@ -185,11 +189,12 @@ impl Client {
     pub(crate) async fn call(&self, call: &Call) -> Result<RawAnswer, CallError> {
         let shared = &*self.shared;
         let started = Instant::now();
+        self.refresh_members_if_due(started);
         let deadline = started + shared.options.timeout;
         shared.budget.lock().unwrap_or_else(PoisonError::into_inner).deposit();
         let mut progress = Progress {
             attempts: 0,
-            untried: shared.transports.len() - 1,
+            tried: Vec::new(),
             reached: false,
             left_unknown: false,
             started,
@@ -197,9 +202,12 @@ impl Client {
         };
         loop {
             progress.attempts += 1;
-            let index = shared.preferred();
-            let failure = match shared.attempt(index, call, deadline).await {
-                Ok(answer) => return Ok(answer),
+            let node = progress.next_node(shared);
+            let failure = match shared.attempt(&node, call, deadline).await {
+                Ok(answer) => {
+                    shared.endpoints.answered(node.endpoint(), answer.term());
+                    return Ok(answer);
+                }
                 Err(failure) => failure,
             };
             tracing::debug!(attempt = progress.attempts, error = %failure, "attempt failed");
@@ -210,7 +218,7 @@ impl Client {
             progress.left_unknown |=
                 !call.is_read() && failure.took_effect() == TookEffect::Unknown;
             if !matches!(&failure, Failure::Refused(problem) if problem.status == 429) {
-                shared.pass_on(index);
+                shared.endpoints.failed(node.endpoint(), Instant::now());
             }
             if !wait.is_zero() {
                 sleep(wait).await;
@@ -232,9 +240,9 @@ impl Client {
 }
 
 impl Shared {
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
-        index: usize,
+        transport: &Transport,
         call: &Call,
         deadline: Instant,
     ) -> Result<RawAnswer, Failure> {
@@ -243,7 +251,6 @@ impl Shared {
             Repeat::Twice => remaining,
             Repeat::Read | Repeat::Recognised => remaining.min(self.options.attempt_timeout),
         };
-        let transport = &self.transports[index];
         let request = call.request(transport.endpoint(), wait)?;
         let answer = transport.exchange(request, wait).await?;
         if answer.status.is_success() || call.also_answers == Some(answer.status) {
@@ -262,8 +269,9 @@ impl Shared {
     ) -> Option<Duration> {
         progress.reached |= !matches!(failure, Failure::Unreachable { .. });
         let at_least = match verdict(call, failure) {
-            Verdict::Elsewhere | Verdict::ElsewhereOnly if progress.untried > 0 => {
-                progress.untried -= 1;
+            Verdict::Elsewhere | Verdict::ElsewhereOnly
+                if self.endpoints.pick(&progress.tried, Instant::now()).is_some() =>
+            {
                 return Some(Duration::ZERO);
             }
             Verdict::Final | Verdict::ElsewhereOnly => return None,
@@ -281,6 +289,17 @@ impl Shared {
 }
 
 impl Progress {
+    /// The node to try now; when all were tried a new round begins.
+    fn next_node(&mut self, shared: &Shared) -> Arc<Transport> {
+        let now = Instant::now();
+        let node = shared.endpoints.pick(&self.tried, now).unwrap_or_else(|| {
+            self.tried.clear();
+            shared.endpoints.preferred(now)
+        });
+        self.tried.push(node.endpoint().clone());
+        node
+    }
+
     fn into_error(self, call: &Call, failure: Failure) -> CallError {
         let settled =
             matches!(&failure, Failure::Refused(problem) if problem.settles_earlier_attempts());
@@ -307,6 +326,7 @@ fn verdict(call: &Call, failure: &Failure) -> Verdict {
         Failure::Malformed { .. } if repeatable => Verdict::ElsewhereOnly,
         Failure::Lost { .. }
         | Failure::TimedOut { .. }
+        | Failure::Cancelled { .. }
         | Failure::Malformed { .. }
         | Failure::Unsendable { .. } => Verdict::Final,
     }

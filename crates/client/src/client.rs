@@ -1,19 +1,17 @@
-//! The client itself: the endpoints it knows and what it may spend on a call.
+//! The client itself: what it was told, and what its clones have in common.
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use mainstay_world::{Instant, Net};
 
-use crate::{endpoint::Endpoint, retry::Budget, transport::Transport};
+use crate::{endpoint::Endpoint, endpoints::Endpoints, retry::Budget, session::Numbering};
 
-/// A client of one cluster; cheap to clone, clones share connections and retry budget.
+/// A client of one cluster; cheap to clone. Clones share connections, what is known of the members,
+/// the session of their writes and the retry budget.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
@@ -22,8 +20,17 @@ pub struct Client {
 /// What a client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// The nodes, in the order of preference; at least one.
+    /// The nodes, in the order of preference; at least one. They are never forgotten.
     pub endpoints: Vec<Endpoint>,
+    /// Whether the members' client URLs are learnt from `GET /v1/cluster`, so that the client
+    /// follows members that come and go, and asks the leader.
+    pub discover: bool,
+    /// How often the members are asked for, unless something hints at a change before.
+    pub refresh_interval: Duration,
+    /// Whether writes without an origin of their own are numbered in a session that the client
+    /// opens by itself, so that they can be repeated and take effect once. Without it such a write
+    /// is never repeated once it may have arrived.
+    pub sessions: bool,
     /// How long a call may take, all its attempts included.
     pub timeout: Duration,
     /// How long one attempt of a request that may be repeated can take.
@@ -48,11 +55,14 @@ pub struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// Options for these endpoints: calls of up to 5 seconds.
+    /// Options for these endpoints: calls of up to 5 seconds, discovery and sessions on.
     #[must_use]
     pub const fn new(endpoints: Vec<Endpoint>) -> Self {
         Self {
             endpoints,
+            discover: true,
+            refresh_interval: Duration::from_secs(30),
+            sessions: true,
             timeout: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_millis(500),
@@ -71,10 +81,10 @@ impl ClientOptions {
 pub(crate) struct Shared {
     pub(crate) options: ClientOptions,
     pub(crate) net: Arc<dyn Net>,
-    pub(crate) transports: Vec<Transport>,
+    pub(crate) endpoints: Endpoints,
     pub(crate) budget: Mutex<Budget>,
-    /// The endpoint that answered last, by its place in the list.
-    preferred: AtomicUsize,
+    /// The session of the writes that have no other origin, once there was one.
+    pub(crate) numbering: tokio::sync::Mutex<Option<Numbering>>,
 }
 
 impl Client {
@@ -84,23 +94,14 @@ impl Client {
     /// If there is no endpoint, or a limit of connections of 0.
     #[must_use]
     pub fn new(net: Arc<dyn Net>, options: ClientOptions) -> Self {
-        assert!(!options.endpoints.is_empty(), "a client needs an endpoint");
         assert!(options.connections_max > 0, "a client needs a connection");
-        let transport = |endpoint: &Endpoint| {
-            Transport::new(
-                Arc::clone(&net),
-                endpoint.clone(),
-                options.connect_timeout,
-                options.connections_max,
-            )
-        };
-        let transports = options.endpoints.iter().map(transport).collect();
+        let now = Instant::now();
         Self {
             shared: Arc::new(Shared {
-                transports,
+                endpoints: Endpoints::new(Arc::clone(&net), &options, now),
                 net,
-                budget: Mutex::new(Budget::new(Instant::now())),
-                preferred: AtomicUsize::new(0),
+                budget: Mutex::new(Budget::new(now)),
+                numbering: tokio::sync::Mutex::default(),
                 options,
             }),
         }
@@ -112,25 +113,21 @@ impl Client {
         &self.shared.options
     }
 
+    /// The endpoints that the client knows now: those it was given, and those of the members.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.shared.endpoints.all()
+    }
+
     /// A client of this one node, for questions about the node itself.
     #[must_use]
     pub fn only(&self, endpoint: Endpoint) -> Self {
-        let options = ClientOptions { endpoints: vec![endpoint], ..self.shared.options.clone() };
+        let options = ClientOptions {
+            endpoints: vec![endpoint],
+            discover: false,
+            ..self.shared.options.clone()
+        };
         Self::new(Arc::clone(&self.shared.net), options)
-    }
-}
-
-impl Shared {
-    /// The endpoint to ask, and its place in the list.
-    pub(crate) fn preferred(&self) -> usize {
-        self.preferred.load(Ordering::Relaxed) % self.transports.len()
-    }
-
-    /// Prefers the endpoint after `failed` from now on, unless another call changed it already.
-    pub(crate) fn pass_on(&self, failed: usize) {
-        let next = (failed + 1) % self.transports.len();
-        let _raced =
-            self.preferred.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

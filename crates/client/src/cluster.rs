@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
+use mainstay_world::{Instant, spawn};
 use serde::{Deserialize, Serialize};
 
 use crate::{answer::Answer, call::Call, client::Client, error::CallError, json::Decimal};
@@ -189,6 +190,34 @@ impl From<MemberJson> for Member {
 }
 
 impl Client {
+    /// Asks for the members in the background, if it is time to.
+    pub(crate) fn refresh_members_if_due(&self, now: Instant) {
+        if self.shared.endpoints.is_refresh_due(now) {
+            let client = self.clone();
+            spawn(async move { client.refresh_members().await });
+        }
+    }
+
+    /// Asks one node after the other for the members, until one tells.
+    async fn refresh_members(&self) {
+        let shared = &*self.shared;
+        let call = Call::read("/v1/cluster".to_owned());
+        let mut tried = Vec::new();
+        let told = loop {
+            let now = Instant::now();
+            let Some(node) = shared.endpoints.pick(&tried, now) else { break None };
+            tried.push(node.endpoint().clone());
+            match shared.attempt(&node, &call, now + shared.options.attempt_timeout).await {
+                Ok(answer) => match serde_json::from_slice::<ClusterJson>(&answer.body) {
+                    Ok(json) => break Some(Cluster::from(json)),
+                    Err(error) => tracing::debug!(%error, "the members cannot be read"),
+                },
+                Err(error) => tracing::debug!(%error, "the members were not told"),
+            }
+        };
+        shared.endpoints.refreshed(told.as_ref(), Instant::now());
+    }
+
     /// The cluster as the asked node sees it.
     ///
     /// # Errors

@@ -112,6 +112,14 @@ pub enum Failure {
         /// How long this attempt waited.
         waited: Duration,
     },
+    /// The node ended a watch; it goes on elsewhere.
+    #[error("{endpoint} ended the watch: {reason}")]
+    Cancelled {
+        /// The node.
+        endpoint: Endpoint,
+        /// `slow` if the watcher did not keep up, `shutting_down` if the node stops.
+        reason: String,
+    },
     /// Whatever answered does not speak this API, or not this version of it.
     #[error("{endpoint} gave an answer that is not of this API: {what}")]
     Malformed {
@@ -136,6 +144,7 @@ impl Failure {
             Self::Unreachable { .. }
             | Self::NotSent { .. }
             | Self::Busy { .. }
+            | Self::Cancelled { .. }
             | Self::Unsendable { .. } => TookEffect::No,
             Self::Lost { .. } | Self::TimedOut { .. } | Self::Malformed { .. } => {
                 TookEffect::Unknown

@@ -61,7 +61,8 @@ pub struct PutRequest {
     pub lease: u64,
     /// What must hold, or nothing is written.
     pub condition: Option<Condition>,
-    /// What makes a repeated write recognisable.
+    /// What makes a repeated write recognisable. Unnumbered, it gets a number of the client's own
+    /// session, see [`ClientOptions::sessions`](crate::ClientOptions::sessions).
     pub origin: Origin,
 }
 
@@ -72,7 +73,8 @@ pub struct DeleteRequest {
     pub key: Bytes,
     /// Delete only if this is the key's mod revision.
     pub if_mod_revision: Option<u64>,
-    /// What makes a repeated write recognisable.
+    /// What makes a repeated write recognisable. Unnumbered, it gets a number of the client's own
+    /// session, see [`ClientOptions::sessions`](crate::ClientOptions::sessions).
     pub origin: Origin,
 }
 
@@ -182,14 +184,13 @@ impl Client {
         if request.lease != 0 {
             Query::new(&mut path).number("lease", request.lease);
         }
-        let mut call =
-            Call::write(Method::PUT, path).body(request.value).origin(&request.origin)?;
+        let mut call = Call::write(Method::PUT, path).body(request.value);
         call = match request.condition {
             Some(Condition::ModRevision(revision)) => call.header(IF_MATCH, entity_tag(revision)),
             Some(Condition::Absent) => call.header(IF_NONE_MATCH, HeaderValue::from_static("*")),
             None => call,
         };
-        let answer = self.call_json::<PutJson>(&call).await?;
+        let answer = self.write_json::<PutJson>(call, &request.origin).await?;
         Ok(answer.map(|put| Written { revision: put.revision.0, created: put.created }))
     }
 
@@ -208,11 +209,11 @@ impl Client {
         }
         let request = request.into();
         let path = key_path(&request.key)?;
-        let mut call = Call::write(Method::DELETE, path).origin(&request.origin)?;
+        let mut call = Call::write(Method::DELETE, path);
         if let Some(revision) = request.if_mod_revision {
             call = call.header(IF_MATCH, entity_tag(revision));
         }
-        let answer = self.call_json::<DeleteJson>(&call).await?;
+        let answer = self.write_json::<DeleteJson>(call, &request.origin).await?;
         Ok(answer.map(|json| Deleted { deleted: json.deleted.0, revision: json.revision.0 }))
     }
 

@@ -1,7 +1,7 @@
 //! Leases: grant, renew, look at, revoke.
 //!
 //! Grants and revocations carry an idempotency key of their own, so that they can be repeated when
-//! an answer is lost. Renewing by itself, in the background, is left to the caller.
+//! an answer is lost. For a lease that is renewed by itself see `kept_lease.rs`.
 
 use bytes::Bytes;
 use http::Method;

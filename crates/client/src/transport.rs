@@ -5,7 +5,7 @@
 //! whether anything was sent, and `call.rs` decides. It knows nothing of keys or problems.
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -35,6 +35,19 @@ pub(crate) struct RawAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+impl RawAnswer {
+    /// The term that the node was in, 0 if it did not say.
+    pub(crate) fn term(&self) -> u64 {
+        term(&self.headers)
+    }
+}
+
+/// The term in the headers of an answer, 0 if there is none.
+pub(crate) fn term(headers: &HeaderMap) -> u64 {
+    let text = headers.get("mainstay-term").and_then(|value| value.to_str().ok());
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// The connections to one endpoint.
@@ -228,6 +241,15 @@ impl Transport {
 
     fn timed_out(&self, waited: Duration) -> Failure {
         Failure::TimedOut { endpoint: self.endpoint.clone(), waited }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Transport")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }
 

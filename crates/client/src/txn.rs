@@ -26,7 +26,8 @@ pub struct TxnRequest {
     pub txn: Txn,
     /// How fresh the answer must be, if the transaction only reads.
     pub consistency: Consistency,
-    /// What makes a repeated write recognisable.
+    /// What makes a repeated write recognisable. Unnumbered, it gets a number of the client's own
+    /// session, see [`ClientOptions::sessions`](crate::ClientOptions::sessions).
     pub origin: Origin,
 }
 
@@ -76,12 +77,11 @@ impl Client {
         let mut path = String::from("/v1/txn");
         Query::new(&mut path).consistency(request.consistency);
         let call = Call::write(Method::POST, path).json(to_bytes(&json));
-        let call = if reads_only(&request.txn) {
-            call.reads_only()
+        let answer = if reads_only(&request.txn) {
+            self.call_json::<AnswerJson>(&call.reads_only()).await?
         } else {
-            call.origin(&request.origin)?
+            self.write_json::<AnswerJson>(call, &request.origin).await?
         };
-        let answer = self.call_json::<AnswerJson>(&call).await?;
         Ok(answer.map(|answer| TxnAnswer {
             revision: answer.revision.0,
             outcome: TxnOutcome::from(answer.outcome),

@@ -6,6 +6,8 @@
 //! endpoint after the last revision it saw. To make that possible from the start, a watch without
 //! a starting revision first asks for the present one.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header::ACCEPT};
 use http_body_util::BodyExt;
@@ -17,11 +19,13 @@ use serde::Deserialize;
 use crate::{
     call::{Call, refusal},
     client::Client,
+    endpoint::Endpoint,
     error::{CallError, Failure, TookEffect},
     json::{Base64, Decimal, PairJson},
     keys::{GetRequest, Query},
     retry::Backoff,
     sse::{Message, Parser},
+    transport::{Transport, term},
 };
 
 /// A connection is silent for too long after so many intervals of progress.
@@ -86,8 +90,8 @@ pub struct Watch {
     next_revision: u64,
     /// Whether an earlier connection told where the watch stands.
     resumes: bool,
-    /// The place in the list of endpoints.
-    endpoint: usize,
+    /// The node that is asked.
+    node: Arc<Transport>,
     stream: Option<Stream>,
     /// Since when no message came over any connection, if that is so.
     disconnected_since: Option<Instant>,
@@ -127,8 +131,8 @@ impl WatchRequest {
 }
 
 impl Client {
-    /// Starts a watch; it connects when it is first asked. Without a starting revision it sees everything that is written after this
-    /// returns.
+    /// Starts a watch; it connects when it is first asked. Without a starting revision it sees
+    /// everything that is written after this returns.
     ///
     /// # Errors
     /// [`CallError`], when the present revision cannot be read.
@@ -139,7 +143,7 @@ impl Client {
         };
         let options = self.options();
         Ok(Watch {
-            endpoint: self.shared.preferred(),
+            node: self.shared.endpoints.preferred(Instant::now()),
             client: self.clone(),
             request,
             next_revision,
@@ -176,7 +180,10 @@ impl Watch {
                     Ok(()) => Step::Nothing,
                     Err(failure) => self.after_refusal(failure)?,
                 },
-                Some(stream) => stream.read(&self.client, self.endpoint).await,
+                Some(stream) => {
+                    let silence = self.client.options().watch_silence_max;
+                    stream.read(self.node.endpoint(), silence).await
+                }
             };
             match step {
                 Step::Told(message) => {
@@ -210,9 +217,10 @@ impl Watch {
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
+        self.client.refresh_members_if_due(Instant::now());
         let options = self.client.options();
         let wait = options.attempt_timeout;
-        let transport = &self.client.shared.transports[self.endpoint];
+        let transport = &self.node;
         let request = self.call().request(transport.endpoint(), wait)?;
         let response = transport.stream(request, wait).await?;
         let parser = Parser::new(options.watch_message_bytes_max);
@@ -221,6 +229,7 @@ impl Watch {
             let body = transport.read_body(body, Instant::now() + wait, wait).await?;
             return Err(refusal(transport.endpoint(), head.status, &body));
         }
+        self.client.shared.endpoints.answered(transport.endpoint(), term(&head.headers));
         self.stream = Some(Stream { body, parser });
         Ok(())
     }
@@ -259,8 +268,13 @@ impl Watch {
     async fn interrupt(&mut self, failure: Failure) -> Result<(), WatchError> {
         tracing::debug!(error = %failure, next_revision = self.next_revision, "watch interrupted");
         self.stream = None;
-        self.endpoint = (self.endpoint + 1) % self.client.shared.transports.len();
         let now = Instant::now();
+        let endpoints = &self.client.shared.endpoints;
+        // A watcher that was too slow is not the node's fault.
+        if !matches!(&failure, Failure::Cancelled { reason, .. } if reason == "slow") {
+            endpoints.failed(self.node.endpoint(), now);
+        }
+        self.node = endpoints.after(self.node.endpoint(), now);
         let Some(since) = self.disconnected_since else {
             self.disconnected_since = Some(now);
             return Ok(());
@@ -280,16 +294,16 @@ impl Watch {
 }
 
 impl Stream {
-    async fn read(&mut self, client: &Client, endpoint: usize) -> Step {
-        let endpoint = || client.shared.transports[endpoint].endpoint().clone();
+    /// Reads the next message, or a piece of one.
+    async fn read(&mut self, endpoint: &Endpoint, silence: Duration) -> Step {
+        let endpoint = || endpoint.clone();
         let malformed =
             |what: String| Step::Interrupted(Failure::Malformed { endpoint: endpoint(), what });
         match self.parser.next_message() {
-            Ok(Some(message)) => return interpret(&message).unwrap_or_else(malformed),
+            Ok(Some(message)) => return interpret(&message, endpoint).unwrap_or_else(malformed),
             Ok(None) => {}
             Err(error) => return malformed(error.to_string()),
         }
-        let silence = client.options().watch_silence_max;
         match timeout(silence, self.body.frame()).await {
             Ok(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
@@ -309,7 +323,7 @@ impl Stream {
 }
 
 /// What a message means; the error says what is wrong with it.
-fn interpret(message: &Message) -> Result<Step, String> {
+fn interpret(message: &Message, endpoint: impl Fn() -> Endpoint) -> Result<Step, String> {
     #[derive(Deserialize)]
     struct CompactedJson {
         compact_revision: Decimal,
@@ -341,7 +355,8 @@ fn interpret(message: &Message) -> Result<Step, String> {
                 return Ok(Step::Over(WatchError::StoreReplaced));
             }
             // The watch knows itself where to go on: after the last message it saw.
-            Err(format!("the node cancelled the watch: {}", cancelled.reason))
+            let (endpoint, reason) = (endpoint(), cancelled.reason);
+            Ok(Step::Interrupted(Failure::Cancelled { endpoint, reason }))
         }
         _ => Ok(Step::Nothing),
     }

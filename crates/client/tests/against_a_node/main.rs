@@ -4,6 +4,7 @@
 //! The node is a socket that reads requests and writes what the script says, so a test decides to
 //! the byte what the client sees. No real node is needed; those tests are black-box ones.
 
+mod by_itself;
 mod calls;
 mod leaders;
 mod node;

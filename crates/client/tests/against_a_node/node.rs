@@ -138,13 +138,15 @@ fn events(text: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{len:x}\r\n{text}\r\n")
 }
 
-/// A client that gives up within a second and a half.
+/// A client that gives up within a second and a half, and asks nothing by itself.
 pub(crate) fn client(endpoints: &[&Endpoint]) -> Client {
     Client::new(Arc::new(RealNet), options(endpoints))
 }
 
 pub(crate) fn options(endpoints: &[&Endpoint]) -> ClientOptions {
     ClientOptions {
+        discover: false,
+        sessions: false,
         timeout: Duration::from_millis(1500),
         attempt_timeout: Duration::from_millis(500),
         unreachable_patience: Duration::from_millis(100),
