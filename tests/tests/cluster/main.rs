@@ -20,6 +20,7 @@ mod reads;
 mod recovery;
 mod rolling_restart;
 mod runbook;
+mod rust_client;
 mod stalled_disk;
 mod watches;
 mod wiped_folder;

@@ -47,7 +47,6 @@ fn client(cluster: &Cluster) -> Client {
 /// Writes keys of its own and reads each fifth back until it is stopped; panics at the first
 /// request that fails.
 async fn program(client: Client, number: usize, shared: Arc<Shared>) -> Written {
-    let session = client.open_session().await.expect("a session");
     let mut written = Written::new();
     let mut pace = tokio::time::interval(PACE);
     for count in 0.. {
@@ -56,7 +55,7 @@ async fn program(client: Client, number: usize, shared: Arc<Shared>) -> Written 
         }
         pace.tick().await;
         let key = format!("rolling/{number}/{count}");
-        let put = session.put(PutRequest::new(key.clone(), key.clone())).await;
+        let put = client.put(PutRequest::new(key.clone(), key.clone())).await;
         let revision = put.unwrap_or_else(|error| panic!("{key}: {error:?}")).value.revision;
         written.insert(key.clone(), revision);
         if count % 5 == 0 {

@@ -1,7 +1,7 @@
 //! Writes through the client, as programs do them, and a look afterwards at what became of each.
 //!
-//! Every write has a key of its own and is one of a session, so the client may repeat it as often as
-//! it needs. At the end all keys are read: an acknowledged write that is not there is lost, and one
+//! Every write has a key of its own and is one of the client's session, so the client may repeat it
+//! as often as it needs. At the end all keys are read: an acknowledged write that is not there is lost, and one
 //! whose key was written more than once took effect twice. So the load can run while nodes are
 //! restarted, killed or moved, and says what that did to a program.
 
@@ -48,13 +48,6 @@ pub(super) async fn run(plan: &Plan, client: &Client) -> anyhow::Result<Report> 
 async fn write(shared: Arc<Shared>, client: Client, index: usize, prefix: String) -> Vec<Bytes> {
     let mut acknowledged = Vec::new();
     let value = Bytes::from(value(shared.plan.value_size));
-    let session = match client.open_session().await {
-        Ok(session) => session,
-        Err(error) => {
-            shared.tally().failed(format!("no session: {}", describe(&error)));
-            return acknowledged;
-        }
-    };
     let mut pace = Pace::new(&shared.plan, index, shared.start);
     for number in 0_u64.. {
         let due = pace.next().await;
@@ -62,7 +55,7 @@ async fn write(shared: Arc<Shared>, client: Client, index: usize, prefix: String
             break;
         }
         let key = Bytes::from(format!("{prefix}{number}"));
-        let written = session.put(PutRequest::new(key.clone(), value.clone())).await;
+        let written = client.put(PutRequest::new(key.clone(), value.clone())).await;
         let now = Instant::now();
         match written {
             Ok(_written) => {
