@@ -19,6 +19,7 @@ mod life;
 mod member_names;
 mod metrics;
 mod process;
+mod read_only;
 pub mod recovery;
 
 pub use config::{

@@ -29,6 +29,7 @@ use crate::{
     http::{connection::Connections, front::Front, server::Server},
     joining::{JoinError, join},
     metrics::Metrics,
+    read_only,
 };
 
 /// The program's version, as peers and clients see it.
@@ -236,7 +237,7 @@ pub async fn run_observed(
     let door = Door::open(consensus.clone(), &world, Limits::default());
     let connections = Arc::new(Connections::default());
     let metrics = Metrics::new(door.clone(), Arc::clone(&connections), started);
-    let front = Arc::new(Front::new(door, metrics));
+    let front = Arc::new(Front::new(door.clone(), metrics));
     let server = Server::start(client, front, connections);
     let status = consensus.status();
     info!(
@@ -259,6 +260,7 @@ pub async fn run_observed(
         biased;
         reason = until_the_end(&consensus, shutdown) => Ok(reason),
         Err(error) = joining => Err(RunError::Join(error)),
+        never = read_only::tell(&door) => match never {},
     };
     info!(?reason, "the node is stopping");
     let (unfinished, ()) = tokio::join!(server.stop(DRAIN_MAX), consensus.step_down());

@@ -77,9 +77,25 @@ async fn stale_reads_say_how_stale_they_are_and_go_on_without_a_quorum() {
     })
     .await;
     follower.request("GET", "/health/live").answer().await.expect_status(200);
+    until("the reason", async || {
+        let told = follower.cluster().await.map_err(|error| error.to_string())?.json();
+        let reason = told["node"]["read_only"].clone();
+        if reason == "no_quorum" { Ok(()) } else { Err(reason.to_string()) }
+    })
+    .await;
+    until("the reason in the log", async || {
+        let log = cluster[alone].log();
+        if log.contains("this node refuses writes: no quorum") { Ok(()) } else { Err("not yet") }
+    })
+    .await;
 
     cluster.start_all();
     cluster.serves().await;
+    until("its end in the log", async || {
+        let log = cluster[alone].log();
+        if log.contains("this node takes writes again") { Ok(()) } else { Err("not yet") }
+    })
+    .await;
     let read = follower.get("k").within(Duration::from_secs(6)).answer().await;
     assert!(["v", "w"].contains(&read.expect_status(200).text().as_str()));
 }

@@ -3,18 +3,21 @@
 use std::fmt::Write as _;
 
 use http::StatusCode;
-use mainstay_consensus::{MemberStatus, Role, Status};
+use mainstay_consensus::{MemberStatus, ReadOnlyReason, Role, Status};
 use mainstay_kv::Settings;
 use mainstay_service::SnapshotError;
 use serde::Deserialize;
 
-use crate::http::{
-    answer,
-    front::{Answered, Asked, Front, SMALL_BODY_BYTES_MAX, SharedFront},
-    json::{self, Decimal, Document},
-    problem::Problem,
-    query::Query,
-    terms::Terms,
+use crate::{
+    http::{
+        answer,
+        front::{Answered, Asked, Front, SMALL_BODY_BYTES_MAX, SharedFront},
+        json::{self, Decimal, Document},
+        problem::Problem,
+        query::Query,
+        terms::Terms,
+    },
+    read_only,
 };
 
 /// `GET /v1/cluster`.
@@ -44,7 +47,7 @@ fn cluster(front: &Front) -> Document {
         write_member(document, member, &status);
     });
     document.text(",\"node\":");
-    write_node(&mut document, &status, revision);
+    write_node(&mut document, &status, revision, read_only::reason(&front.door));
     document.text("}");
     document
 }
@@ -75,7 +78,12 @@ fn role(member: &MemberStatus, status: &Status) -> &'static str {
 }
 
 /// What only this node can tell about itself.
-fn write_node(document: &mut Document, status: &Status, revision: u64) {
+fn write_node(
+    document: &mut Document,
+    status: &Status,
+    revision: u64,
+    read_only: Option<ReadOnlyReason>,
+) {
     document.text("{").decimal("id", status.node_id).text(",").decimal("revision", revision);
     for (name, index) in [
         ("last_log_index", status.last_log_index),
@@ -86,7 +94,7 @@ fn write_node(document: &mut Document, status: &Status, revision: u64) {
         document.text(",").decimal(name, index);
     }
     document.text(",\"read_only\":");
-    match status.read_only {
+    match read_only {
         Some(reason) => document.string(reason.as_str()),
         None => document.text("null"),
     };

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Method, header::CACHE_CONTROL};
 use mainstay_kv::{Event, EventKind, KeyRange, RangeEnd};
-use mainstay_service::{Consistency, Watch, WatchMessage, WatchRequest, WatchedRevision};
+use mainstay_service::{
+    Consistency, Freshness, Watch, WatchMessage, WatchRequest, WatchedRevision,
+};
 
 use crate::http::{
     answer,
@@ -48,8 +50,14 @@ pub(crate) async fn get(front: SharedFront, request: Asked) -> Answered {
     let from_now = wanted.from_revision == 0;
     let watch = front.door.watch(&caller, wanted)?;
     // A watch from now on says after which revision that is.
-    let mut headers =
-        if from_now { front.stamp.at(watch.from_revision() - 1) } else { front.stamp.now() };
+    let revision = if from_now {
+        watch.from_revision() - 1
+    } else {
+        front.door.store(mainstay_kv::Store::revision)
+    };
+    // What it tells first may be as far behind as this node is.
+    let freshness = Freshness::Stale(front.door.consensus().staleness());
+    let mut headers = front.stamp.read(revision, freshness);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let mut response = answer::bytes(headers, "text/event-stream", Bytes::new());
     if request.method() != Method::HEAD {

@@ -30,6 +30,8 @@ impl Events {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert!(response.headers().contains_key("mainstay-revision"));
+        // It tells what this node has, which may be behind.
+        assert!(response.headers().contains_key("mainstay-staleness-ms"));
         Self { body: response.into_body(), buffer: String::new() }
     }
 
