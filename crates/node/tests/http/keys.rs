@@ -192,7 +192,7 @@ fn old_revisions_go_by_themselves_when_the_settings_say_so_and_present_keys_stay
             for n in 0..29 {
                 node.put("/v1/kv/a", n.to_string()).await;
             }
-            assert_eq!(node.get("/v1/kv/a?revision=5").await.body, "1", "nothing is asked for yet");
+            assert_eq!(node.get("/v1/kv/a?revision=5").await.body, "2", "nothing is asked for yet");
             assert_eq!(node.put("/v1/cluster/settings", setting).await.status, 200);
             node.until("old revisions are gone", async |node| {
                 node.get("/v1/kv/a?revision=5").await.code() == "compacted"
@@ -201,7 +201,7 @@ fn old_revisions_go_by_themselves_when_the_settings_say_so_and_present_keys_stay
             assert_eq!(node.get("/v1/kv/oldest").await.body, "still here");
             assert_eq!(node.get("/v1/kv/a").await.body, "28");
             if readable {
-                assert_eq!(node.get("/v1/kv/a?revision=22").await.body, "18");
+                assert_eq!(node.get("/v1/kv/a?revision=22").await.body, "19");
             }
             node
         });
