@@ -7,8 +7,14 @@ use mainstay_tests::{Ledger, Operator, Page, Writer, pages};
 use crate::PROGRAM;
 
 /// The pages that have a test below.
-const TESTED: [&str; 5] =
-    ["lost-node.md", "lost-quorum.md", "rolling-upgrade.md", "slow-disk.md", "wiped-node.md"];
+const TESTED: [&str; 6] = [
+    "full-disk.md",
+    "lost-node.md",
+    "lost-quorum.md",
+    "rolling-upgrade.md",
+    "slow-disk.md",
+    "wiped-node.md",
+];
 
 const SOME: usize = 100;
 
@@ -58,12 +64,32 @@ async fn a_node_that_is_down_is_brought_back() {
 }
 
 #[tokio::test]
-async fn a_node_whose_data_is_lost_is_found_out_and_its_folder_kept_aside() {
-    let (mut operator, _ledger) = written("").await;
+async fn a_node_whose_data_is_lost_takes_its_place_again() {
+    let (mut operator, ledger) = written("").await;
     operator.kill("n3").await;
     operator.follow(&page("wiped-node.md")).await;
-    assert!(!operator.data_dir("n3").exists());
     assert!(operator.data_dir("n3.lost").exists());
+    ledger.assert_kept_by(&operator.client("n3")).await;
+}
+
+#[tokio::test]
+async fn a_store_at_its_quota_takes_writes_again_when_old_keys_are_gone() {
+    let (mut operator, ledger) = written("quota_bytes = 4194304\n").await;
+    let client = operator.client("n1");
+    let mut written = 0;
+    loop {
+        let value = vec![b'x'; 512 * 1024];
+        let answer = client.put(&format!("old/{written}"), value).answer().await;
+        if answer.status == 503 {
+            answer.expect_problem(503, "read_only");
+            break;
+        }
+        answer.expect_status(200);
+        written += 1;
+        assert!(written < 20, "the quota of 4 MiB takes {written} values of 512 KiB");
+    }
+    operator.follow(&page("full-disk.md")).await;
+    ledger.assert_kept_by(&client).await;
 }
 
 #[tokio::test]
