@@ -74,11 +74,11 @@ async fn a_node_whose_data_is_lost_takes_its_place_again() {
 
 #[tokio::test]
 async fn a_store_at_its_quota_takes_writes_again_when_old_keys_are_gone() {
-    let (mut operator, ledger) = written("quota_bytes = 4194304\n").await;
+    let (mut operator, ledger) = written("quota_bytes = 16777216\n").await;
     let client = operator.client("n1");
     let mut written = 0;
     loop {
-        let value = vec![b'x'; 512 * 1024];
+        let value = vec![b'x'; 1024 * 1024];
         let answer = client.put(&format!("old/{written}"), value).answer().await;
         if answer.status == 503 {
             answer.expect_problem(503, "read_only");
@@ -86,7 +86,7 @@ async fn a_store_at_its_quota_takes_writes_again_when_old_keys_are_gone() {
         }
         answer.expect_status(200);
         written += 1;
-        assert!(written < 20, "the quota of 4 MiB takes {written} values of 512 KiB");
+        assert!(written < 20, "the quota of 16 MiB takes {written} values of 1 MiB");
     }
     operator.follow(&page("full-disk.md")).await;
     ledger.assert_kept_by(&client).await;
