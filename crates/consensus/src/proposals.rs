@@ -76,10 +76,13 @@ pub(crate) enum Unapplied {
 /// Where the outcome of one proposal goes.
 pub(crate) type Reply = oneshot::Sender<Result<Applied, Unapplied>>;
 
+/// Where the outcome of one proposal comes from.
+type Outcome = oneshot::Receiver<Result<Applied, Unapplied>>;
+
 /// A proposal that was queued.
 pub(crate) struct Submitted {
     /// Its outcome.
-    pub(crate) outcome: oneshot::Receiver<Result<Applied, Unapplied>>,
+    pub(crate) outcome: Outcome,
     /// To give it up with.
     pub(crate) ticket: Ticket,
 }
@@ -152,6 +155,7 @@ impl BatchingTask {
             clock: None,
             wall_ms: 0,
             tick_under_way: None,
+            settings_sent: None,
         };
         world::spawn(state.run());
         let bytes = Arc::new(Semaphore::new(BYTES_KIB_MAX));
@@ -166,7 +170,9 @@ struct Batching {
     places: Arc<Semaphore>,
     clock: Option<ReplicatedClock>,
     wall_ms: u64,
-    tick_under_way: Option<oneshot::Receiver<Result<Applied, Unapplied>>>,
+    tick_under_way: Option<Outcome>,
+    /// The term in which this leader proposed the settings.
+    settings_sent: Option<u64>,
 }
 
 impl Batching {
@@ -191,6 +197,8 @@ impl Batching {
                     // once: consensus that has stopped fails every one of them.
                     if applied {
                         self.look().await;
+                    } else {
+                        self.settings_sent = None;
                     }
                 }
                 () = world::sleep_until(next_look) => {
@@ -219,9 +227,24 @@ impl Batching {
             return;
         }
         batch.retain(|waiting| waiting.ticket.claim());
-        if !batch.is_empty() {
-            self.send(batch, place);
+        if batch.is_empty() {
+            return;
         }
+        // Whoever writes first may be faster than the first look.
+        if let Some(settings) = self.first_settings()
+            && let Some((settings, _outcome)) = own(settings).await
+        {
+            batch.insert(0, settings);
+        }
+        self.send(batch, place);
+    }
+
+    /// The settings, if this cluster has none yet: they are its first entry.
+    fn first_settings(&mut self) -> Option<Command> {
+        let term = self.clock.as_ref()?.term();
+        let is_new = self.task.store.read(|store| store.sequence() == 0);
+        (is_new && self.settings_sent.replace(term) != Some(term))
+            .then(|| Command::Configure(self.task.first_settings.clone()))
     }
 
     /// Waits until a batch may leave.
@@ -258,25 +281,20 @@ impl Batching {
         }
         let Some(clock) = &self.clock else { return };
         let time_ms = clock.time_ms();
-        let (first, due) = self.task.store.read(|store| {
+        let due = self.task.store.read(|store| {
             let due = store.next_deadline_ms().is_some_and(|deadline| deadline <= time_ms);
             let behind = Duration::from_millis(time_ms.saturating_sub(store.clock_ms()));
             let lagging = store.lease_count() > 0 && behind >= CLOCK_LAG_MAX;
-            (store.sequence() == 0, due || lagging)
+            due || lagging
         });
-        let command = if first {
-            Command::Configure(self.task.first_settings.clone())
-        } else if due {
-            Command::Tick
-        } else {
-            return;
+        let command = match self.first_settings() {
+            Some(settings) => settings,
+            None if due => Command::Tick,
+            None => return,
         };
-        let Ok(body) = Proposal::unattributed(command).to_bytes() else { return };
-        let (reply, outcome) = oneshot::channel();
-        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await;
-        let permit = permit.expect("the semaphore is never closed");
+        let Some((waiting, outcome)) = own(command).await else { return };
         self.tick_under_way = Some(outcome);
-        self.batch(Waiting { body, reply, ticket: Ticket::new(), _bytes: permit }).await;
+        self.batch(waiting).await;
     }
 
     /// Waits until this leader's first entry is applied, as the clock demands; `false` when this
@@ -339,6 +357,15 @@ impl Batching {
         self.wall_ms = self.wall_ms.max(world::wall_clock_ms());
         Some(Stamp { term: clock.term(), time_ms: clock.time_ms() })
     }
+}
+
+/// A proposal of the task's own, and where its outcome comes.
+async fn own(command: Command) -> Option<(Waiting, Outcome)> {
+    let body = Proposal::unattributed(command).to_bytes().ok()?;
+    let (reply, outcome) = oneshot::channel();
+    let permit = Arc::new(Semaphore::new(1)).acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
+    Some((Waiting { body, reply, ticket: Ticket::new(), _bytes: permit }, outcome))
 }
 
 /// Writes one batch and hands out its outcomes.
