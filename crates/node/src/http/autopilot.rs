@@ -27,11 +27,7 @@ const DECISIONS_MAX: u64 = 1_000;
 pub(crate) async fn get(front: SharedFront, request: Asked) -> Answered {
     let query = Query::parse(request.uri().query(), &["limit"])?;
     let caller = Terms::read(request.headers())?.writer()?;
-    let limit = match query.number("limit")? {
-        None => DECISIONS_DEFAULT,
-        Some(limit) if limit <= DECISIONS_MAX => usize::try_from(limit).unwrap_or(usize::MAX),
-        Some(_) => return Err(Problem::bad_parameter("limit", "is 0 to 1000 decisions")),
-    };
+    let limit = query.limit("decisions", DECISIONS_DEFAULT, DECISIONS_MAX)?;
     let consensus = front.door.consensus();
     let state = consensus.autopilot(limit, caller.deadline).await;
     let state = state.map_err(|error| Problem::membership(&error))?;

@@ -30,11 +30,7 @@ const ELECTIONS_MAX: u64 = 1_000;
 pub(crate) async fn get(front: SharedFront, request: Asked) -> Answered {
     let query = Query::parse(request.uri().query(), &["limit"])?;
     Terms::read(request.headers())?;
-    let limit = match query.number("limit")? {
-        None => ELECTIONS_DEFAULT,
-        Some(limit) if limit <= ELECTIONS_MAX => usize::try_from(limit).unwrap_or(usize::MAX),
-        Some(_) => return Err(Problem::bad_parameter("limit", "is 0 to 1000 elections")),
-    };
+    let limit = query.limit("elections", ELECTIONS_DEFAULT, ELECTIONS_MAX)?;
     let consensus = front.door.consensus();
     let Some(detection) = consensus.detection() else {
         let detail = "this node is not in a cluster yet: it watches nobody";

@@ -107,6 +107,15 @@ impl<'a> Query<'a> {
             .transpose()
     }
 
+    /// How many of `what` are asked for: `default` if nothing says it, at most `max`.
+    pub(crate) fn limit(&self, what: &str, default: usize, max: u64) -> Result<usize, Problem> {
+        match self.number("limit")? {
+            None => Ok(default),
+            Some(limit) if limit <= max => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
+            Some(_) => Err(Problem::bad_parameter("limit", &format!("is 0 to {max} {what}"))),
+        }
+    }
+
     /// `true` or `false`; the name alone is true.
     pub(crate) fn flag(&self, name: &str) -> Result<bool, Problem> {
         match self.raw(name) {
