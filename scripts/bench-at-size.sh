@@ -40,11 +40,7 @@ trap 'exit 130' INT TERM
 MAINSTAY_PORT=26890
 endpoints="$(mainstay_endpoints)"
 
-if [[ -z "$mainstay" ]]; then
-  echo "building" >&2
-  cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay
-  mainstay="$(realpath "${CARGO_TARGET_DIR:-target}/dist/mainstay")"
-fi
+build_mainstay
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
@@ -55,15 +51,6 @@ ask() { # N METHOD PATH: the status line of one node's answer
   IFS= read -r line <&3 || true
   exec 3>&-
   echo "$line"
-}
-
-revision() {
-  "$mainstay" status --endpoints "$endpoints" | sed -n 's/^cluster .* revision \([0-9]*\) .*$/\1/p'
-}
-
-resident_mib() { # the largest node
-  for pid in "${mainstay_pids[@]}"; do awk '/VmRSS/ { print $2 }' "/proc/$pid/status"; done |
-    sort -g | tail -1 | awk '{ printf "%.0f", $1 / 1024 }'
 }
 
 row() { # TITLE JSON
@@ -82,7 +69,7 @@ begun="$(now_ms)"
 "$mainstay" bench --endpoints "$endpoints" --output json --warm-up 0s --mode put --seconds 0 \
   --preload --keys "$keys" --value-size "$value_size" >/dev/null
 echo "$keys keys of $value_size B were written in $(($(now_ms) - begun)) ms; the largest node takes" \
-  "$(resident_mib) MiB" >&2
+  "$(mainstay_resident_mib) MiB" >&2
 
 alone="$(puts)"
 
@@ -92,7 +79,7 @@ touch "$work/hardship"
 (
   while [[ -e "$work/hardship" ]]; do
     for n in 0 1 2; do ask "$n" POST /v1/cluster/snapshot >>"$work/snapshots" & done
-    "$mainstay" compact "$(revision)" --endpoints "$endpoints" >/dev/null
+    "$mainstay" compact "$(mainstay_revision)" --endpoints "$endpoints" >/dev/null
     "$mainstay" get --prefix bench/ --endpoints "$endpoints" | wc -l >>"$work/read"
     wait
   done
@@ -121,4 +108,4 @@ for n in 0 1 2; do
   done
   echo "m$n killed and started: ready after $(($(now_ms) - begun)) ms"
 done
-echo "the largest node takes $(resident_mib) MiB"
+echo "the largest node takes $(mainstay_resident_mib) MiB"

@@ -39,11 +39,7 @@ while (($#)); do
 done
 
 cd "$(dirname "$0")/.."
-if [[ -z "$mainstay" ]]; then
-  echo "building" >&2
-  cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay
-  mainstay="$(realpath "${CARGO_TARGET_DIR:-target}/dist/mainstay")"
-fi
+build_mainstay
 MAINSTAY_PORT=26890
 endpoints=""
 fourth=$((MAINSTAY_PORT + 30))

@@ -15,7 +15,7 @@ set -euo pipefail
 rounds=3
 rate=500
 mainstay=""
-logs=""
+keep_logs=""
 
 usage() {
   sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
@@ -27,52 +27,19 @@ while (($#)); do
     --rounds) rounds="${2:?--rounds needs a number}"; shift 2 ;;
     --rate) rate="${2:?--rate needs a number}"; shift 2 ;;
     --binary) mainstay="$(realpath "${2:?--binary needs a file}")"; shift 2 ;;
-    --keep-logs) logs="$(realpath -m "${2:?--keep-logs needs a folder}")"; shift 2 ;;
+    --keep-logs) keep_logs="$(realpath -m "${2:?--keep-logs needs a folder}")"; shift 2 ;;
     *) usage ;;
   esac
 done
 
 cd "$(dirname "$0")/.."
-work="$(mktemp -d)"
-declare -A running=() # process id -> 1, of everything that was started and not yet ended
-declare -a pids=()
-
-# ---- processes ----------------------------------------------------------------------------------
-
-end_process() { # PID [SIGNAL]
-  kill "-${2:-TERM}" "$1" 2>/dev/null || true
-  for _ in $(seq 800); do
-    kill -0 "$1" 2>/dev/null || break
-    sleep 0.05
-  done
-  kill -KILL "$1" 2>/dev/null || true
-  unset "running[$1]"
-}
-
-clean_up() {
-  local pid
-  for pid in "${!running[@]}"; do end_process "$pid" KILL; done
-  if [[ -n "$logs" ]]; then
-    mkdir -p "$logs"
-    cp "$work"/*.log "$logs" 2>/dev/null || true
-  fi
-  rm -rf "$work"
-}
+# shellcheck source=scripts/measuring.sh
+source scripts/measuring.sh
+logs="$keep_logs"
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-
-port() { echo $((25890 + $1 * 10)); } # of node N (0 to 2) for clients; peers one above
-endpoints="127.0.0.1:$(port 0),127.0.0.1:$(port 1),127.0.0.1:$(port 2)"
-
-start_node() { # N
-  local n cluster=""
-  for n in 0 1 2; do cluster+="${cluster:+,}m$n=127.0.0.1:$(($(port "$n") + 1))"; done
-  "$mainstay" serve --name "m$1" --data-dir "$work/m$1" --client-addr "127.0.0.1:$(port "$1")" \
-    --peer-addr "127.0.0.1:$(($(port "$1") + 1))" --bootstrap "$cluster" >>"$work/m$1.log" 2>&1 &
-  pids[$1]=$!
-  running[$!]=1
-  disown "$!"
-}
+MAINSTAY_PORT=25890
+endpoints="$(mainstay_endpoints)"
 
 settle() { # until every node serves writes
   for _ in $(seq 600); do
@@ -86,23 +53,10 @@ settle() { # until every node serves writes
   exit 1
 }
 
-leader() { # the place of the leader, from 0
-  "$mainstay" status --endpoints "$endpoints" |
-    awk '/ leader m/ { sub(/.* leader m/, ""); print; exit }'
-}
-
-field() { # NAME of a number in one line of JSON on standard input
-  sed -n "s/.*\"$1\":\([0-9.eE+-]*\).*/\1/p"
-}
-
 # ---- main ---------------------------------------------------------------------------------------
 
-if [[ -z "$mainstay" ]]; then
-  echo "building" >&2
-  cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay
-  mainstay="$(realpath "${CARGO_TARGET_DIR:-target}/dist/mainstay")"
-fi
-for n in 0 1 2; do start_node "$n"; done
+build_mainstay
+for n in 0 1 2; do start_mainstay_node "$n" "$work"; done
 "$mainstay" bench --endpoints "$endpoints" --mode first-write >/dev/null
 settle
 
@@ -114,13 +68,13 @@ running[$load]=1
 sleep 3
 
 for round in $(seq "$rounds"); do
-  first="$(leader)"
+  first="$(mainstay_leader)"
   for step in 0 1 2; do
     at=$(((first + step) % 3))
     began="$(date +%s%N)"
-    end_process "${pids[$at]}"
+    end_process "${mainstay_pids[$at]}"
     stopped="$(date +%s%N)"
-    start_node "$at"
+    start_mainstay_node "$at" "$work"
     settle
     printf '  round %d: m%d stopped in %4d ms, back after %4d ms\n' "$round" "$at" \
       $(((stopped - began) / 1000000)) $((($(date +%s%N) - began) / 1000000)) >&2

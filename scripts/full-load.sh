@@ -38,11 +38,7 @@ trap 'exit 130' INT TERM
 MAINSTAY_PORT=26790
 endpoints="$(mainstay_endpoints)"
 
-if [[ -z "$mainstay" ]]; then
-  echo "building" >&2
-  cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay
-  mainstay="$(realpath "${CARGO_TARGET_DIR:-target}/dist/mainstay")"
-fi
+build_mainstay
 
 # On a larger machine nodes and load still get two cores.
 if (($(nproc) > 2)); then taskset -cp 0,1 $$ >/dev/null; fi
@@ -52,21 +48,10 @@ title() { # "TERM LEADER", or nothing while a node cannot tell
     sed -n 's/^cluster .* term \([0-9]*\) .* leader \(.*\)$/\1 \2/p'
 }
 
-revision() {
-  "$mainstay" status --endpoints "$endpoints" 2>/dev/null |
-    sed -n 's/^cluster .* revision \([0-9]*\) .*$/\1/p'
-}
-
 compact() { # everything up to now; one that comes too late or gets no answer is made up by the next
   local now
-  now="$(revision)" || return 0
+  now="$(mainstay_revision)" || return 0
   [[ -z "$now" ]] || "$mainstay" compact "$now" --endpoints "$endpoints" >/dev/null 2>&1 || true
-}
-
-resident_mib() { # of the largest node
-  local pid
-  for pid in "${mainstay_pids[@]}"; do awk '/VmRSS/ { print $2 }' "/proc/$pid/status"; done |
-    awk '{ if ($1 > most) most = $1 } END { printf "%.0f", most / 1024 }'
 }
 
 for n in 0 1 2; do start_mainstay_node "$n" "$work"; done
@@ -88,15 +73,15 @@ load=$!
 running[$load]=1
 
 minute=1
-last_revision="$(revision)"
+last_revision="$(mainstay_revision)"
 while kill -0 "$load" 2>/dev/null; do
   sleep 5
   compact
   if ((SECONDS - begun_at >= minute * 60)); then
-    now_revision="$(revision)"
+    now_revision="$(mainstay_revision)"
     printf 'minute %3d: term and leader %s, revision %s (%s in this minute), largest node %s MiB\n' \
       "$minute" "$(title)" "$now_revision" "$((${now_revision:-0} - ${last_revision:-0}))" \
-      "$(resident_mib)"
+      "$(mainstay_resident_mib)"
     last_revision="$now_revision"
     minute=$((minute + 1))
   fi

@@ -11,9 +11,9 @@ logs=""               # a folder that keeps the logs, if one is wanted
 
 # ---- processes ----------------------------------------------------------------------------------
 
-end_process() { # PID [SIGNAL]
+end_process() { # PID [SIGNAL]: waits for 40 s, more than a node takes to finish what runs
   kill "-${2:-TERM}" "$1" 2>/dev/null || true
-  for _ in $(seq 200); do
+  for _ in $(seq 800); do
     kill -0 "$1" 2>/dev/null || break
     sleep 0.05
   done
@@ -52,6 +52,24 @@ start_mainstay_node() { # N FOLDER [PROGRAM]: data and log in FOLDER
   mainstay_pids[$1]=$!
   running[$!]=1
   disown "$!" # or the shell tells of each that is killed
+}
+
+build_mainstay() { # unless `mainstay` is given: what is shipped
+  [[ -z "$mainstay" ]] || return 0
+  echo "building" >&2
+  cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay
+  mainstay="$(realpath "${CARGO_TARGET_DIR:-target}/dist/mainstay")"
+}
+
+mainstay_revision() { # nothing while no node can tell
+  "$mainstay" status --endpoints "$(mainstay_endpoints)" 2>/dev/null |
+    sed -n 's/^cluster .* revision \([0-9]*\) .*$/\1/p'
+}
+
+mainstay_resident_mib() { # of the largest node
+  local pid
+  for pid in "${mainstay_pids[@]}"; do awk '/VmRSS/ { print $2 }' "/proc/$pid/status"; done |
+    awk '{ if ($1 > most) most = $1 } END { printf "%.0f", most / 1024 }'
 }
 
 mainstay_leader() { # its place, from 0
