@@ -69,7 +69,9 @@ pub use nesting::TXN_DEPTH_MAX;
 pub use outcome::{
     Applied, DeleteOutcome, KeepAlive, OperationOutcome, Outcome, PutOutcome, Refusal, TxnOutcome,
 };
-pub use query::{KeyValue, QueryError, RangeAnswer, RangeQuery, SortOrder, SortTarget};
+pub use query::{
+    KeyValue, PartialCount, QueryError, RangeAnswer, RangeQuery, SortOrder, SortTarget,
+};
 pub use restore::{RestoreError, StoreRestore};
 pub use scrub::{Scrub, ScrubDamage, ScrubProgress};
 pub use session::{SESSION_BYTES_MAX, SESSION_OUTCOMES_MAX, SESSIONS_MAX};

@@ -92,6 +92,15 @@ pub struct RangeAnswer {
     pub count: u64,
 }
 
+/// What a part of a count came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartialCount {
+    /// The keys counted.
+    pub count: u64,
+    /// The last key that was looked at, when there may be more behind it.
+    pub last_key: Option<Bytes>,
+}
+
 /// A key with its value and its history in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyValue {

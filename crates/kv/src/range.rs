@@ -13,8 +13,8 @@ use std::ops::Bound;
 use crate::{
     command::{KeyRange, RangeEnd},
     keyspace::{Keyspace, bounds},
-    query::{KeyValue, QueryError, RangeAnswer, RangeQuery, SortOrder, SortTarget},
-    version::Version,
+    query::{KeyValue, PartialCount, QueryError, RangeAnswer, RangeQuery, SortOrder, SortTarget},
+    version::{Version, VersionRef},
 };
 
 /// The versions that make an answer.
@@ -109,19 +109,71 @@ impl Keyspace {
         Ok(Selection { versions: chosen, more, count })
     }
 
+    /// Counts the keys of a range that exist at `revision`, 0 for the present, but looks at no
+    /// more than `steps_max` of each, the keys inside and those around it.
+    ///
+    /// # Errors
+    /// As [`Self::range`].
+    pub(crate) fn count_part(
+        &self,
+        range: &KeyRange,
+        revision: u64,
+        steps_max: usize,
+    ) -> Result<PartialCount, QueryError> {
+        let end = self.end_of(revision)?;
+        if end.is_none()
+            && let Some(outside) = self.count_around(range, steps_max)
+        {
+            return Ok(PartialCount { count: self.live_count - outside, last_key: None });
+        }
+        let mut count = 0;
+        let newest = bounds(range).map(|bounds| self.index.range::<[u8], _>(bounds));
+        for (step, (key, newest)) in newest.into_iter().flatten().enumerate() {
+            let then = match end {
+                None => Some(*newest),
+                Some(end) => self.log.newest_before(*newest, end),
+            };
+            count += u64::from(then.is_some_and(|then| then.live().is_some()));
+            if step + 1 >= steps_max {
+                return Ok(PartialCount { count, last_key: Some(key.to_bytes()) });
+            }
+        }
+        Ok(PartialCount { count, last_key: None })
+    }
+
+    /// How many keys exist now that lie around a range; `None` if that takes more steps.
+    fn count_around(&self, range: &KeyRange, steps_max: usize) -> Option<u64> {
+        let mut count = 0;
+        for (step, newest) in self.around(range)?.enumerate() {
+            if step >= steps_max {
+                return None;
+            }
+            count += u64::from(newest.live().is_some());
+        }
+        Some(count)
+    }
+
+    /// The newest versions of the keys around a range; `None` if no key can lie in it.
+    fn around(&self, range: &KeyRange) -> Option<impl Iterator<Item = VersionRef>> {
+        let (start, end) = bounds(range)?;
+        let before = beyond(start).map(|end| (Bound::Unbounded, end));
+        let after = beyond(end).map(|start| (start, Bound::Unbounded));
+        let around = [before, after].into_iter().flatten();
+        Some(
+            around
+                .flat_map(|bounds| self.index.range::<[u8], _>(bounds))
+                .map(|(_, newest)| *newest),
+        )
+    }
+
     /// How many keys of a range exist now.
     ///
     /// The store knows how many exist at all, so this walks the range and what lies around it in
     /// step, until it comes to the end of either.
     fn present_count(&self, range: &KeyRange) -> u64 {
         let mut inside = self.references(range, None);
-        let Some((start, end)) = bounds(range) else { return 0 };
-        let before = beyond(start).map(|end| (Bound::Unbounded, end));
-        let after = beyond(end).map(|start| (start, Bound::Unbounded));
-        let around = [before, after].into_iter().flatten();
-        let mut outside = around
-            .flat_map(|bounds| self.index.range::<[u8], _>(bounds))
-            .filter_map(|(_, newest)| newest.live());
+        let Some(around) = self.around(range) else { return 0 };
+        let mut outside = around.filter_map(VersionRef::live);
         let mut count = 0;
         loop {
             if inside.next().is_none() {

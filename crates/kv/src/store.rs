@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::{
     changes::Changes,
-    command::{Command, Txn},
+    command::{Command, KeyRange, Txn},
     compaction::sweep_budget,
     envelope::{Envelope, Origin, Proposal},
     idempotency::{IDEMPOTENCY_KEY_LEN_MAX, IdempotencyTable, scoped_key},
@@ -22,7 +22,7 @@ use crate::{
     keyspace::Keyspace,
     lease::{LeaseTable, LeaseView},
     outcome::{Applied, KeepAlive, Outcome, Refusal, TxnOutcome},
-    query::{QueryError, RangeAnswer, RangeQuery},
+    query::{PartialCount, QueryError, RangeAnswer, RangeQuery},
     session::{Admission, SessionTable},
     settings::Settings,
     snapshot::Pin,
@@ -241,6 +241,20 @@ impl Store {
     /// As [`Self::range`].
     pub fn page(&self, query: &RangeQuery) -> Result<RangeAnswer, QueryError> {
         self.keyspace.page(query)
+    }
+
+    /// A part of counting the keys of a range that exist at `revision`, 0 for the present, in at
+    /// most about `steps_max` steps, so that a large count need not hold up everything else.
+    ///
+    /// # Errors
+    /// As [`Self::range`].
+    pub fn count_part(
+        &self,
+        range: &KeyRange,
+        revision: u64,
+        steps_max: usize,
+    ) -> Result<PartialCount, QueryError> {
+        self.keyspace.count_part(range, revision, steps_max)
     }
 
     /// Evaluates a transaction that writes nothing; see [`Txn::is_read_only`].

@@ -23,7 +23,7 @@ use crate::{
     error::{DoorError, MembersError, SnapshotError, TransferError},
     gate::{OpenGate, WriteGate},
     keep_alive::KeepAlives,
-    reads::RangeRead,
+    reads::{PageBounds, RangeRead},
     validation::check_range,
     watch::{CancelReason, Watch, WatchRequest},
     watch_hub::{ChangeSource, WatchHub},
@@ -358,8 +358,7 @@ impl Door {
         self.range_or_page(caller, query, None).await
     }
 
-    /// As [`Door::range`], but an answer that has `bytes_max` bytes is cut there, as by a limit.
-    /// Only ranges in the order of their keys and without filters can be cut.
+    /// As [`Door::range`], but the answer may be cut, and need not count what was cut off.
     ///
     /// # Errors
     /// As [`Door::range`].
@@ -367,23 +366,23 @@ impl Door {
         &self,
         caller: &Caller,
         query: &RangeQuery,
-        bytes_max: usize,
+        bounds: PageBounds,
     ) -> Result<Read<RangeAnswer>, DoorError> {
-        self.range_or_page(caller, query, Some(bytes_max)).await
+        self.range_or_page(caller, query, Some(bounds)).await
     }
 
     async fn range_or_page(
         &self,
         caller: &Caller,
         query: &RangeQuery,
-        cut_bytes: Option<usize>,
+        page: Option<PageBounds>,
     ) -> Result<Read<RangeAnswer>, DoorError> {
         self.allow(caller, "range", |principal| authorize(principal, Access::Read(&query.range)))?;
         self.store(|store| check_range(&query.range, store.settings()))?;
         let _place = self.0.admission.read()?;
         let freshness = self.catch_up(caller).await?;
         let (admission, deadline) = (&*self.0.admission, caller.deadline);
-        let read = RangeRead { query, admission, deadline, cut_bytes };
+        let read = RangeRead { query, admission, deadline, page };
         let (answer, revision) = read.run(self.consensus()).await?;
         Ok(Read { answer, revision, freshness })
     }

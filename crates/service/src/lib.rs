@@ -39,5 +39,6 @@ pub use caller::{Caller, Consistency, Freshness, Read, Written};
 pub use door::{Door, TxnAnswer};
 pub use error::{DoorError, MembersError, SnapshotError, TransferError};
 pub use gate::{GateClosed, OpenGate, WriteGate};
+pub use reads::PageBounds;
 pub use watch::{CancelReason, Watch, WatchMessage, WatchRequest};
 pub use watch_queue::WatchedRevision;

@@ -4,12 +4,13 @@
 //! revision that the first one fixed, with other tasks in between. If that revision is compacted
 //! meanwhile, a read of the present starts again; a read of the past is answered as compacted.
 //! Only ranges in the order of keys can be cut like that; sorted and filtered ones, which etcd's
-//! lock recipes ask of a few keys, are read at once.
+//! lock recipes ask of a few keys, are read at once. What an answer leaves out is counted in the
+//! same way, unless it continues a listing whose count is known.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mainstay_consensus::Consensus;
 use mainstay_kv::{
-    KeyValue, QueryError, RangeAnswer, RangeEnd, RangeQuery, SortOrder, SortTarget, Store,
+    KeyRange, KeyValue, QueryError, RangeAnswer, RangeEnd, RangeQuery, SortOrder, SortTarget, Store,
 };
 use mainstay_world::Instant;
 
@@ -20,6 +21,9 @@ use crate::{
 
 /// Keys read at a time.
 const SLICE_KEYS: u64 = 4_096;
+
+/// Keys looked at at a time when they are only counted.
+const COUNT_STEPS: usize = 8_192;
 
 /// How often a read of the present starts again after a compaction overtook it.
 const RESTARTS_MAX: u32 = 3;
@@ -36,15 +40,25 @@ impl Replica for Consensus {
     }
 }
 
+/// How an answer may fall short of the whole range.
+#[derive(Debug, Clone, Copy)]
+pub struct PageBounds {
+    /// Bytes after which the answer is cut, as by a limit, instead of being refused as too large.
+    /// Only ranges that can be sliced can be cut.
+    pub bytes_max: usize,
+    /// Whether all keys of the range are counted, which costs more than a page; otherwise `count`
+    /// is the number of pairs returned.
+    pub counted: bool,
+}
+
 /// A read and its bounds.
 pub(crate) struct RangeRead<'a> {
     pub(crate) query: &'a RangeQuery,
     pub(crate) admission: &'a Admission,
     /// When to give up.
     pub(crate) deadline: Instant,
-    /// Bytes after which the answer is cut, as by a limit, instead of being refused as too large.
-    /// Only ranges that can be sliced can be cut.
-    pub(crate) cut_bytes: Option<usize>,
+    /// `None` if nothing but the query's own limit may cut the answer.
+    pub(crate) page: Option<PageBounds>,
 }
 
 impl RangeRead<'_> {
@@ -56,7 +70,11 @@ impl RangeRead<'_> {
         let mut restarts = 0;
         loop {
             let mut room = self.admission.answer();
-            let answered = if can_be_sliced(self.query) {
+            let answered = if self.query.range.end == RangeEnd::Single {
+                at_once(replica, &mut room, self.query)
+            } else if self.query.count_only {
+                self.count_only(replica).await
+            } else if can_be_sliced(self.query) {
                 self.in_slices(replica, &mut room).await
             } else {
                 at_once(replica, &mut room, self.query)
@@ -83,14 +101,13 @@ impl RangeRead<'_> {
         let mut slice = RangeQuery { limit: next_limit(0), ..self.query.clone() };
         let mut whole: Option<(RangeAnswer, u64)> = None;
         loop {
-            let (mut next, revision) =
-                replica.read(|store| (store.range(&slice), store.revision()));
+            let (mut next, revision) = replica.read(|store| (store.page(&slice), store.revision()));
             let next = next.as_mut().map_err(|error| DoorError::Query(*error))?;
             let cut = self.cut(next, room.bytes());
             room.grow(pairs_bytes(&next.pairs))?;
-            // The first slice counts the whole range, and fixes the revision.
+            // The first slice fixes the revision.
             let (answer, revision) = whole.get_or_insert_with(|| {
-                (RangeAnswer { pairs: Vec::new(), more: false, count: next.count }, revision)
+                (RangeAnswer { pairs: Vec::new(), more: false, count: 0 }, revision)
             });
             if slice.revision == 0 {
                 slice.revision = *revision;
@@ -101,21 +118,63 @@ impl RangeRead<'_> {
             let enough = cut || (limit > 0 && got >= limit);
             let last = answer.pairs.last().filter(|_last| answer.more && !enough);
             let Some(last) = last else {
+                answer.count = got + self.count_left_out(replica, answer, slice.revision).await?;
                 return Ok((std::mem::take(answer), *revision));
             };
             slice.range.start = key_after(&last.key);
             slice.limit = next_limit(got);
-            tokio::task::yield_now().await;
-            if Instant::now() >= self.deadline {
-                return Err(DoorError::ReadTimeout);
-            }
+            self.let_others_run().await?;
         }
+    }
+
+    async fn count_only(&self, replica: &impl Replica) -> Result<(RangeAnswer, u64), DoorError> {
+        let now = replica.read(Store::revision);
+        let revision = if self.query.revision == 0 { now } else { self.query.revision };
+        let count = self.count(replica, self.query.range.clone(), revision).await?;
+        Ok((RangeAnswer { count, ..RangeAnswer::default() }, now))
+    }
+
+    /// How many keys of the range lie behind those of an answer, if that is to be known.
+    async fn count_left_out(
+        &self,
+        replica: &impl Replica,
+        answer: &RangeAnswer,
+        revision: u64,
+    ) -> Result<u64, DoorError> {
+        let counted = self.page.is_none_or(|page| page.counted);
+        let Some(last) = answer.pairs.last().filter(|_last| answer.more && counted) else {
+            return Ok(0);
+        };
+        let left_out = KeyRange { start: key_after(&last.key), end: self.query.range.end.clone() };
+        self.count(replica, left_out, revision).await
+    }
+
+    async fn count(
+        &self,
+        replica: &impl Replica,
+        mut range: KeyRange,
+        revision: u64,
+    ) -> Result<u64, DoorError> {
+        let mut count = 0;
+        loop {
+            let part = replica.read(|store| store.count_part(&range, revision, COUNT_STEPS))?;
+            count += part.count;
+            let Some(last_key) = part.last_key else { return Ok(count) };
+            range.start = key_after(&last_key);
+            self.let_others_run().await?;
+        }
+    }
+
+    /// Between two slices.
+    async fn let_others_run(&self) -> Result<(), DoorError> {
+        tokio::task::yield_now().await;
+        if Instant::now() >= self.deadline { Err(DoorError::ReadTimeout) } else { Ok(()) }
     }
 
     /// Cuts `slice` where the answer, of `before` bytes so far, has enough bytes; whether it did.
     /// One pair always stays.
     fn cut(&self, slice: &mut RangeAnswer, before: usize) -> bool {
-        let Some(cut_bytes) = self.cut_bytes else { return false };
+        let Some(cut_bytes) = self.page.map(|page| page.bytes_max) else { return false };
         let mut bytes = before;
         let stays = slice.pairs.iter().position(|pair| {
             let enough = bytes > 0 && bytes >= cut_bytes;
@@ -138,7 +197,7 @@ fn at_once(
     Ok((answer, revision))
 }
 
-/// Whether the range is wide, in the order of its keys, and nothing of it is left out.
+/// Whether the range is in the order of its keys, and nothing of it is left out.
 fn can_be_sliced(query: &RangeQuery) -> bool {
     let filters = [
         query.min_mod_revision,
@@ -146,11 +205,7 @@ fn can_be_sliced(query: &RangeQuery) -> bool {
         query.min_create_revision,
         query.max_create_revision,
     ];
-    query.range.end != RangeEnd::Single
-        && !query.count_only
-        && query.target == SortTarget::Key
-        && query.order != SortOrder::Descend
-        && filters == [0; 4]
+    query.target == SortTarget::Key && query.order != SortOrder::Descend && filters == [0; 4]
 }
 
 /// The smallest key after `key`.
@@ -197,11 +252,11 @@ mod tests {
         store: &TestStore,
         query: &RangeQuery,
         limits: Limits,
-        cut_bytes: Option<usize>,
+        page: Option<PageBounds>,
     ) -> Result<RangeAnswer, DoorError> {
         let admission = Admission::new(limits);
         let deadline = Instant::now() + std::time::Duration::from_secs(60);
-        let read = RangeRead { query, admission: &admission, deadline, cut_bytes };
+        let read = RangeRead { query, admission: &admission, deadline, page };
         read.run(store).await.map(|(answer, _revision)| answer)
     }
 
@@ -255,6 +310,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_count_is_of_one_moment() {
+        let store = filled(COUNT_STEPS * 3);
+        let revision = store.read(Store::revision);
+        let limited = RangeQuery { limit: 10, ..RangeQuery::new(KeyRange::all()) };
+        let count_only = RangeQuery { count_only: true, ..limited.clone() };
+        for query in [limited, count_only] {
+            // The whole store is known at once; a range in its middle is walked.
+            let middle = KeyRange { start: Bytes::from("k012000"), end: RangeEnd::Unbounded };
+            let query = RangeQuery { range: middle, ..query };
+            let before = naive(&store, &query);
+            let (answer, ()) = tokio::join!(sliced(&store, &query), async {
+                store.delete("k020000");
+            });
+            assert_eq!(answer, Ok(before));
+            let query = RangeQuery { revision, ..query };
+            assert_eq!(sliced(&store, &query).await, Ok(naive(&store, &query)));
+        }
+    }
+
+    #[tokio::test]
     async fn an_answer_that_grows_too_large_is_refused() {
         let store = filled(100);
         let limits = Limits { answer_bytes_max: 5_000, ..Limits::default() };
@@ -274,15 +349,21 @@ mod tests {
         let mut cuts: Vec<usize> = vec![0, 1, 1_000, pairs_bytes(&all.pairs) - 1];
         cuts.push(pairs_bytes(&all.pairs[..keys - 50]));
         for cut_bytes in cuts {
-            let page = bounded(&store, &query, Limits::default(), Some(cut_bytes)).await;
+            let bounds = PageBounds { bytes_max: cut_bytes, counted: true };
+            let page = bounded(&store, &query, Limits::default(), Some(bounds)).await;
             let page = page.expect("is answered");
+            let bounds = PageBounds { counted: false, ..bounds };
+            let uncounted = bounded(&store, &query, Limits::default(), Some(bounds)).await;
+            let count = page.pairs.len() as u64;
+            assert_eq!(uncounted, Ok(RangeAnswer { count, ..page.clone() }));
             let stays = page.pairs.len();
             assert_eq!(page.pairs, all.pairs[..stays]);
             assert_eq!((page.more, page.count), (stays < keys, all.count), "{cut_bytes}");
             assert!(stays == 1 || pairs_bytes(&page.pairs[..stays - 1]) < cut_bytes);
             assert!(pairs_bytes(&page.pairs) >= cut_bytes, "{cut_bytes}: {stays} pairs");
         }
-        let whole = bounded(&store, &query, Limits::default(), Some(1 << 30)).await;
+        let bounds = PageBounds { bytes_max: 1 << 30, counted: true };
+        let whole = bounded(&store, &query, Limits::default(), Some(bounds)).await;
         assert_eq!(whole, Ok(all));
     }
 
@@ -292,7 +373,7 @@ mod tests {
         let query = RangeQuery::new(KeyRange::all());
         let admission = Admission::new(Limits::default());
         let deadline = Instant::now();
-        let read = RangeRead { query: &query, admission: &admission, deadline, cut_bytes: None };
+        let read = RangeRead { query: &query, admission: &admission, deadline, page: None };
         assert_eq!(read.run(&store).await, Err(DoorError::ReadTimeout));
     }
 }

@@ -209,6 +209,38 @@ fn counts_are_right_wherever_the_range_lies() {
 }
 
 #[test]
+fn the_parts_of_a_count_add_up_to_the_count() {
+    let mut world = World::new();
+    for number in 0..40 {
+        world.put(&format!("k{number:02}"), "");
+    }
+    let then = world.store.revision();
+    for number in (0..40).step_by(3) {
+        world.delete(&format!("k{number:02}"));
+    }
+    let ranges = [KeyRange::all(), before("k05", "k31"), before("k31", "k05"), single("k07")];
+    for (range_of_keys, steps_max) in
+        ranges.iter().flat_map(|range| [1, 2, 7, 40, 100].map(|steps| (range, steps)))
+    {
+        for revision in [0, then] {
+            let count_only = true;
+            let query =
+                RangeQuery { revision, count_only, ..RangeQuery::new(range_of_keys.clone()) };
+            let (mut rest, mut counted, mut parts) = (range_of_keys.clone(), 0, 0);
+            loop {
+                let part = world.store.count_part(&rest, revision, steps_max).expect("readable");
+                (counted, parts) = (counted + part.count, parts + 1);
+                assert!(part.count <= steps_max as u64 || part.last_key.is_none());
+                let Some(last) = part.last_key else { break };
+                rest.start = [&last[..], b"\0"].concat().into();
+            }
+            assert_eq!(counted, range(&world, &query).count, "{query:?} in steps of {steps_max}");
+            assert!(parts <= 41);
+        }
+    }
+}
+
+#[test]
 fn keys_of_any_bytes_and_lengths_are_kept_apart_and_in_order() {
     let mut world = World::new();
     let mut expected: Vec<Bytes> = (1..40).map(|len| Bytes::from(vec![0xff; len])).collect();

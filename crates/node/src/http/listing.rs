@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mainstay_kv::{KeyRange, RangeAnswer, RangeQuery};
+use mainstay_service::PageBounds;
 
 use crate::http::{
     answer,
@@ -57,7 +58,9 @@ pub(crate) async fn get(front: SharedFront, request: Asked) -> Answered {
     };
     let wanted = RangeQuery { limit, keys_only, count_only: query.flag("count_only")?, ..wanted };
     let caller = terms.reader(consistency(&query)?);
-    let read = front.door.page(&caller, &wanted, PAGE_BYTES_MAX).await?;
+    // The first page counts for all of them.
+    let bounds = PageBounds { bytes_max: PAGE_BYTES_MAX, counted: cursor.is_none() };
+    let read = front.door.page(&caller, &wanted, bounds).await?;
 
     let at = if wanted.revision == 0 { read.revision } else { wanted.revision };
     let count = cursor.as_ref().map_or(read.answer.count, |cursor| cursor.count);
