@@ -39,8 +39,15 @@ use crate::{
 /// Entries applied under one hold of the lock.
 const APPLY_BATCH_MAX: usize = 1024;
 
-/// Bytes of one chunk of a snapshot.
-pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of one chunk of a snapshot: of small keys a quarter of a millisecond's work.
+pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 64 * 1024;
+
+/// A snapshot rests for [`SNAPSHOT_REST`] whenever it has worked for this long. Taking turns alone
+/// is not enough where the nodes share few cores: each hop of a write would wait for a chunk.
+const SNAPSHOT_WORK: Duration = Duration::from_micros(500);
+
+/// See [`SNAPSHOT_WORK`].
+const SNAPSHOT_REST: Duration = Duration::from_millis(1);
 
 /// The largest meta record of a snapshot in bytes.
 const SNAPSHOT_META_BYTES_MAX: usize = 1024 * 1024;
@@ -420,16 +427,24 @@ impl SnapshotWork {
         let last = self.mark.last.as_ref().map(position);
         let mut writer = self.storage.snapshot_writer(last, self.mark.to_bytes()?).await?;
         let mut bytes = 0;
+        let mut worked = Duration::ZERO;
         loop {
+            let begun = Instant::now();
             let chunk = match &mut self.walk {
                 Some(walk) => self.store.lock().snapshot_next(walk, SNAPSHOT_CHUNK_BYTES),
                 None => None,
             };
+            worked += begun.elapsed();
             let Some(chunk) = chunk else { break };
             bytes += chunk.len();
             writer.write(chunk).await?;
             self.buggify.pause("consensus.snapshot-chunk").await;
-            tokio::task::yield_now().await;
+            if worked < SNAPSHOT_WORK {
+                tokio::task::yield_now().await;
+            } else {
+                mainstay_world::sleep(SNAPSHOT_REST).await;
+                worked = Duration::ZERO;
+            }
         }
         writer.finish().await?;
         debug!(bytes, "a snapshot was taken");

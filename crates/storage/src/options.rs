@@ -54,7 +54,7 @@ impl Default for StorageOptions {
             space_check_interval: Duration::from_secs(1),
             snapshot_reserve_bytes: 64 * MIB,
             log_bytes_min: 64 * MIB,
-            snapshot_sync_bytes: 8 * MIB,
+            snapshot_sync_bytes: 2 * MIB,
         }
     }
 }
