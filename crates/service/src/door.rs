@@ -410,6 +410,13 @@ impl Door {
         Ok(Watch::start(Arc::clone(&self.0.hub), request))
     }
 
+    /// The revision up to which changes were handed out to watches that are up to date; see
+    /// [`WatchPosition`](crate::WatchPosition).
+    #[must_use]
+    pub fn watched_revision(&self) -> u64 {
+        self.0.hub.dispatched_revision()
+    }
+
     /// Ends all watches, and those that are still to start, because the node is stopping.
     pub fn close_watches(&self) {
         self.0.hub.close(CancelReason::ShuttingDown);

@@ -40,5 +40,5 @@ pub use door::{Door, TxnAnswer};
 pub use error::{DoorError, MembersError, SnapshotError, TransferError};
 pub use gate::{GateClosed, OpenGate, WriteGate};
 pub use reads::PageBounds;
-pub use watch::{CancelReason, Watch, WatchMessage, WatchRequest};
+pub use watch::{CancelReason, Watch, WatchMessage, WatchPosition, WatchRequest};
 pub use watch_queue::WatchedRevision;

@@ -5,7 +5,12 @@
 //! happen. The hub takes it only at exactly the revision it has read to, so nothing is missed and
 //! nothing comes twice, and a slow reader of old changes holds nobody up.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use mainstay_kv::{KeyRange, QueryError};
 
@@ -32,6 +37,10 @@ pub struct WatchRequest {
     pub no_delete: bool,
     /// How often to say how far the watch is when nothing happens; `None` for never.
     pub progress_interval: Option<Duration>,
+    /// When its owner is too slow, forget what waits and read it again from the store when the
+    /// owner gets there, instead of cancelling. What waits stays as small; what was compacted
+    /// meanwhile ends the watch.
+    pub catch_up_when_slow: bool,
 }
 
 /// What a watch has to say.
@@ -87,7 +96,37 @@ pub struct Watch {
     hub: Arc<WatchHub>,
     request: WatchRequest,
     state: State,
+    position: WatchPosition,
     progress: Option<(Duration, Pin<Box<tokio::time::Sleep>>)>,
+}
+
+/// How far a watch is, for those who hold several and ask them all; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct WatchPosition(Arc<Mutex<Option<Following>>>);
+
+#[derive(Debug)]
+struct Following {
+    /// Everything before it was told when the watch began to follow.
+    next_revision: u64,
+    queue: Arc<WatchQueue>,
+}
+
+impl WatchPosition {
+    /// Whether everything up to `revision` was told; `revision` was asked of
+    /// [`Door::watched_revision`](crate::Door::watched_revision) before.
+    #[must_use]
+    pub fn has_told(&self, revision: u64) -> bool {
+        // The order matters: what was dispatched up to `revision` is in the queue before the hub
+        // says so; an empty queue after that proves that all was told.
+        let following = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        following.as_ref().is_some_and(|following| {
+            revision + 1 >= following.next_revision && following.queue.is_empty()
+        })
+    }
+
+    fn set(&self, following: Option<Following>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = following;
+    }
 }
 
 #[derive(Debug)]
@@ -107,7 +146,13 @@ impl Watch {
             .map(|interval| (interval, Box::pin(mainstay_world::sleep(interval))));
         let state =
             State::CatchingUp { next_revision: request.from_revision, ready: VecDeque::new() };
-        Self { hub, request, state, progress }
+        Self { hub, request, state, position: WatchPosition::default(), progress }
+    }
+
+    /// How far it is, as it goes on.
+    #[must_use]
+    pub fn position(&self) -> WatchPosition {
+        self.position.clone()
     }
 
     /// The first revision that this watch tells of.
@@ -164,10 +209,27 @@ impl Watch {
             State::Following { queue, .. } => match queue.pop() {
                 Next::Revision(revision) => return Some(WatchMessage::Changes(revision)),
                 Next::Nothing => return None,
+                Next::End(WatchEnd::Cancelled { reason: CancelReason::Slow, resume_revision })
+                    if self.request.catch_up_when_slow =>
+                {
+                    self.leave();
+                    let ready = VecDeque::new();
+                    self.state = State::CatchingUp { next_revision: resume_revision, ready };
+                    return None;
+                }
                 Next::End(end) => end,
             },
         };
         Some(self.end(end))
+    }
+
+    /// The next revision that can be told without waiting, if that is what comes next.
+    pub fn ready_changes(&mut self) -> Option<WatchedRevision> {
+        match &mut self.state {
+            State::CatchingUp { ready, .. } => ready.pop_front(),
+            State::Following { queue, .. } => queue.pop_revision(),
+            State::Ending(_) | State::Ended => None,
+        }
     }
 
     /// Reads one slice of old changes, or hands the watch over to the hub.
@@ -180,6 +242,8 @@ impl Watch {
             return;
         }
         if let Ok((id, queue)) = self.hub.follow(&self.request, *next_revision) {
+            let following = Following { next_revision: *next_revision, queue: Arc::clone(&queue) };
+            self.position.set(Some(following));
             self.state = State::Following { id, queue };
             return;
         }
@@ -218,13 +282,8 @@ impl Watch {
 
     /// Everything up to which revision was told, if the watch follows and has told all it has.
     fn progress_message(&self) -> Option<WatchMessage> {
-        let State::Following { queue, .. } = &self.state else { return None };
-        // The order of these two matters: what was dispatched up to `revision` is in the queue
-        // before the hub says so; an empty queue after reading it proves that all was told.
         let revision = self.hub.dispatched_revision();
-        let nothing_waits = queue.is_empty();
-        (nothing_waits && revision + 1 >= self.request.from_revision)
-            .then_some(WatchMessage::Progress { revision })
+        self.position.has_told(revision).then_some(WatchMessage::Progress { revision })
     }
 
     fn end(&mut self, end: WatchEnd) -> WatchMessage {
@@ -243,6 +302,7 @@ impl Watch {
         if let State::Following { id, .. } = &self.state {
             self.hub.leave(*id);
         }
+        self.position.set(None);
         self.state = State::Ended;
     }
 }

@@ -49,7 +49,8 @@ impl WatchedRevision {
     }
 
     /// Bytes that this takes, as if nobody shared it.
-    pub(crate) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let pair_bytes = |pair: &mainstay_kv::KeyValue| pair.key.len() + pair.value.len();
         self.events()
             .map(|event| {
@@ -143,6 +144,14 @@ impl WatchQueue {
             (None, Some(end)) => Next::End(end),
             (None, None) => Next::Nothing,
         }
+    }
+
+    /// Takes the next revision out, if one waits; the end stays.
+    pub(crate) fn pop_revision(&self) -> Option<WatchedRevision> {
+        let mut waiting = self.waiting();
+        let (revision, bytes) = waiting.revisions.pop_front()?;
+        waiting.bytes -= bytes;
+        Some(revision)
     }
 
     /// Whether nothing waits, not even the end.

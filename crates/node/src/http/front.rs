@@ -18,6 +18,7 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH},
 };
 use http_body_util::BodyExt as _;
+use mainstay_etcd::EtcdApi;
 use mainstay_service::Door;
 use mainstay_world::Instant;
 use tokio::sync::Notify;
@@ -43,6 +44,7 @@ pub(crate) struct Front {
     pub(crate) door: Door,
     pub(crate) stamp: Stamp,
     pub(crate) metrics: Metrics,
+    etcd: EtcdApi,
     all_done: Notify,
     stopping: AtomicBool,
     arriving_bytes: AtomicUsize,
@@ -52,6 +54,7 @@ impl Front {
     pub(crate) fn new(door: Door, metrics: Metrics) -> Self {
         let stamp = Stamp::new(door.consensus().clone());
         Self {
+            etcd: EtcdApi::new(door.clone()),
             door,
             stamp,
             metrics,
@@ -69,9 +72,12 @@ impl Front {
     {
         let started = Instant::now();
         let _running = Running::enter(self);
-        let route = Route::of(request.uri().path());
+        let is_etcd = EtcdApi::is_meant(&request);
+        let route = if is_etcd { Route::ETCD } else { Route::of(request.uri().path()) };
         let (method, version) = (request.method().clone(), request.version());
-        let mut response = if self.is_stopping() && !route.is_about_the_node() {
+        let mut response = if is_etcd {
+            self.etcd.answer(request.map(axum::body::Body::new)).await.map(Body::routed)
+        } else if self.is_stopping() && !route.is_about_the_node() {
             Problem::shutting_down().respond(self.stamp.now())
         } else if route == Route::KEY {
             match keys::answer(self, request).await {
@@ -101,6 +107,7 @@ impl Front {
     /// Refuses new work from now on and ends watches; the node is not ready any more.
     pub(crate) fn refuse_work(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.etcd.stop();
         self.door.close_watches();
     }
 

@@ -43,6 +43,9 @@ pub(crate) const ROUTES: [(&str, &str); 33] = [
 /// The label of paths that are no route.
 const NO_ROUTE: &str = "none";
 
+/// The label of the etcd API, which has routes of its own.
+const ETCD: &str = "etcd";
+
 /// What comes before the key in the path of a key.
 pub(crate) const KEY_PREFIX: &str = "/v1/kv/";
 
@@ -51,8 +54,11 @@ pub(crate) const KEY_PREFIX: &str = "/v1/kv/";
 pub(crate) struct Route(usize);
 
 impl Route {
-    /// How many there are, the one that is none included.
-    pub(crate) const COUNT: usize = ROUTES.len() + 1;
+    /// How many there are, the one that is none and the etcd API included.
+    pub(crate) const COUNT: usize = ROUTES.len() + 2;
+
+    /// The etcd API.
+    pub(crate) const ETCD: Self = Self(ROUTES.len() + 1);
 
     /// The route of a key.
     pub(crate) const KEY: Self = Self(0);
@@ -85,7 +91,8 @@ impl Route {
 
     /// How metrics call it.
     pub(crate) fn label(self) -> &'static str {
-        ROUTES.get(self.0).map_or(NO_ROUTE, |(template, _methods)| template)
+        let other = if self == Self::ETCD { ETCD } else { NO_ROUTE };
+        ROUTES.get(self.0).map_or(other, |(template, _methods)| template)
     }
 
     /// The methods that it takes, if it is a route.

@@ -96,6 +96,7 @@ fn watch_request(query: &Query<'_>, terms: &Terms<'_>) -> Result<WatchRequest, P
         no_put: filter == Some(0),
         no_delete: filter == Some(1),
         progress_interval: Some(Duration::from_millis(progress_ms)),
+        catch_up_when_slow: false,
     })
 }
 

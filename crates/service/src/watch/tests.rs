@@ -53,6 +53,7 @@ impl Setup {
             no_put: false,
             no_delete: false,
             progress_interval: None,
+            catch_up_when_slow: false,
         })
     }
 
@@ -174,6 +175,34 @@ async fn a_slow_watch_is_cancelled_and_goes_on_from_where_it_is_told() {
 }
 
 #[tokio::test]
+async fn a_slow_watch_that_may_reads_again_what_it_missed() {
+    let setup = Setup::new();
+    let mut watch = setup.watch_with(WatchRequest {
+        range: key("a"),
+        from_revision: 0,
+        previous: false,
+        no_put: false,
+        no_delete: false,
+        progress_interval: None,
+        catch_up_when_slow: true,
+    });
+    let position = watch.position();
+    assert!(now(&mut watch).is_none());
+    assert!(position.has_told(setup.hub.dispatched_revision()));
+    for number in 0..100 {
+        setup.store.put("a", &number.to_string());
+    }
+    setup.dispatch();
+    assert_eq!(setup.hub.slow_total(), 1);
+    assert!(!position.has_told(setup.hub.dispatched_revision()));
+    for revision in 2..102 {
+        assert_eq!(next_revision(&mut watch).await, revision);
+    }
+    assert!(now(&mut watch).is_none());
+    assert!(position.has_told(setup.hub.dispatched_revision()));
+}
+
+#[tokio::test]
 async fn a_slow_watch_is_bounded_by_bytes_too() {
     let setup = Setup::new();
     let mut slow = setup.watch(key("a"), 0);
@@ -197,6 +226,7 @@ async fn progress_is_never_ahead_of_what_was_told() {
         no_put: false,
         no_delete: false,
         progress_interval: Some(Duration::from_secs(1)),
+        catch_up_when_slow: false,
     });
     let progress = async |watch: &mut Watch| match next(watch).await {
         Some(WatchMessage::Progress { revision }) => revision,

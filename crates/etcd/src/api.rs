@@ -1,0 +1,183 @@
+//! The API as one value: all services as a router, and what they share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{Router, body::Body, extract::Request};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use mainstay_consensus::{AppliedPosition, Consensus};
+use mainstay_etcd_protocol::{
+    etcdserverpb::{
+        ResponseHeader, auth_server::AuthServer, cluster_server::ClusterServer,
+        kv_server::KvServer, lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+        watch_server::WatchServer,
+    },
+    health::health_server::HealthServer,
+    v3electionpb::election_server::ElectionServer,
+    v3lockpb::lock_server::LockServer,
+};
+use mainstay_service::Door;
+use tokio::sync::watch;
+use tonic::Status;
+use tower::Service as _;
+
+use crate::{
+    auth::AuthService, cluster::ClusterService, election::ElectionService, error,
+    health::HealthService, kv::KvService, lease::LeaseService, lock::LockService,
+    maintenance::MaintenanceService, watch::WatchService,
+};
+
+/// Bytes of a request's own content, as in etcd.
+pub(crate) const REQUEST_BYTES_MAX: usize = 1024 * 1024 + 512 * 1024;
+
+/// Bytes of a message that comes in, and that a large answer is cut into.
+pub(crate) const MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + 512 * 1024;
+
+/// The content type of gRPC, and what it begins with.
+const GRPC: &str = "application/grpc";
+
+/// The etcd v3 API of one node; cheap to clone.
+#[derive(Clone)]
+pub struct EtcdApi {
+    shared: Arc<Shared>,
+    router: Router,
+}
+
+/// What all services share.
+pub(crate) struct Shared {
+    pub(crate) door: Door,
+    applied: watch::Receiver<AppliedPosition>,
+    /// Cluster and member, once the cluster is born; 0 before.
+    cluster_id: AtomicU64,
+    member_id: AtomicU64,
+    stopping: watch::Sender<bool>,
+}
+
+impl EtcdApi {
+    /// The API in front of `door`.
+    #[must_use]
+    pub fn new(door: Door) -> Self {
+        let shared = Arc::new(Shared {
+            applied: door.consensus().applied(),
+            door,
+            cluster_id: AtomicU64::new(0),
+            member_id: AtomicU64::new(0),
+            stopping: watch::Sender::new(false),
+        });
+        let router = router(&shared);
+        Self { shared, router }
+    }
+
+    /// Whether a request is meant for this API: by its content, or by its path.
+    #[must_use]
+    pub fn is_meant<B>(request: &http::Request<B>) -> bool {
+        let path = request.uri().path();
+        path.starts_with("/v3/") || path.starts_with("/v3beta/") || is_grpc(request)
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request) -> Response<Body> {
+        if *self.shared.stopping.borrow() {
+            return error::response(&error::server_stopped());
+        }
+        let mut router = self.router.clone();
+        match router.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Refuses new work from now on and ends all streams.
+    pub fn stop(&self) {
+        self.shared.stopping.send_replace(true);
+    }
+}
+
+fn router(shared: &Arc<Shared>) -> Router {
+    macro_rules! services {
+        ($($path:literal => $server:ident($service:expr)),* $(,)?) => {
+            Router::new()$(.route_service(
+                concat!("/", $path, "/{method}"),
+                $server::new($service).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            ))*
+        };
+    }
+    let shared = || Arc::clone(shared);
+    services! {
+        "etcdserverpb.KV" => KvServer(KvService(shared())),
+        "etcdserverpb.Watch" => WatchServer(WatchService(shared())),
+        "etcdserverpb.Lease" => LeaseServer(LeaseService(shared())),
+        "etcdserverpb.Cluster" => ClusterServer(ClusterService(shared())),
+        "etcdserverpb.Maintenance" => MaintenanceServer(MaintenanceService(shared())),
+        "etcdserverpb.Auth" => AuthServer(AuthService(shared())),
+        "v3lockpb.Lock" => LockServer(LockService(shared())),
+        "v3electionpb.Election" => ElectionServer(ElectionService(shared())),
+        "grpc.health.v1.Health" => HealthServer(HealthService(shared())),
+    }
+    .fallback(unknown)
+}
+
+fn is_grpc<B>(request: &http::Request<B>) -> bool {
+    let content = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content.is_some_and(|content| content.starts_with(GRPC.as_bytes()))
+}
+
+/// A service that is not there.
+async fn unknown(request: Request) -> Response<Body> {
+    if is_grpc(&request) {
+        let service = request.uri().path().trim_start_matches('/').split('/').next();
+        let service = service.unwrap_or_default();
+        return error::response(&Status::unimplemented(format!("unknown service {service}")));
+    }
+    let mut response = Response::new(Body::from("Not Found\n"));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+impl Shared {
+    pub(crate) fn consensus(&self) -> &Consensus {
+        self.door.consensus()
+    }
+
+    /// The header of an answer at `revision`.
+    pub(crate) fn header_at(&self, revision: u64) -> ResponseHeader {
+        let (cluster_id, member_id) = self.identity();
+        let raft_term = self.consensus().term();
+        ResponseHeader { cluster_id, member_id, revision: signed(revision), raft_term }
+    }
+
+    /// The header of an answer at the store's present revision.
+    pub(crate) fn header(&self) -> ResponseHeader {
+        self.header_at(self.revision())
+    }
+
+    /// The store's present revision.
+    pub(crate) fn revision(&self) -> u64 {
+        self.applied.borrow().revision
+    }
+
+    /// Cluster and member.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        let cluster_id = self.cluster_id.load(Ordering::Acquire);
+        if cluster_id != 0 {
+            return (cluster_id, self.member_id.load(Ordering::Acquire));
+        }
+        let status = self.consensus().status();
+        // Before the birth of the cluster its id may come at any time; then it stays.
+        self.member_id.store(status.node_id, Ordering::Release);
+        self.cluster_id.store(status.cluster_id, Ordering::Release);
+        (status.cluster_id, status.node_id)
+    }
+
+    /// Follows whether the API is stopping.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+}
+
+/// A number of ours as etcd's protocol carries it; the store's own numbers are far smaller.
+pub(crate) const fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}

@@ -1,0 +1,9 @@
+//! The versions that this node says it is, to those who go by etcd's.
+//!
+//! Clients parse them as plain numbers and switch features on by them.
+
+/// The etcd release whose API this node serves.
+pub const ETCD_VERSION: &str = "3.6.14";
+
+/// The format of the store, as etcd would call it.
+pub(crate) const STORAGE_VERSION: &str = "3.6.0";
