@@ -18,15 +18,24 @@ use mainstay_etcd_protocol::{
     v3electionpb::election_server::ElectionServer,
     v3lockpb::lock_server::LockServer,
 };
-use mainstay_service::Door;
+use mainstay_service::{Caller, Door};
 use tokio::sync::watch;
 use tonic::Status;
-use tower::Service as _;
 
 use crate::{
-    auth::AuthService, cluster::ClusterService, election::ElectionService, error,
-    health::HealthService, kv::KvService, lease::LeaseService, lock::LockService,
-    maintenance::MaintenanceService, watch::WatchService,
+    arriving::{Arriving, CountedBody},
+    auth::AuthService,
+    cluster::ClusterService,
+    election::ElectionService,
+    error,
+    gateway::{Gateway, refusal},
+    health::HealthService,
+    kv::KvService,
+    lease::LeaseService,
+    lock::LockService,
+    maintenance::MaintenanceService,
+    services::{CallCount, Services},
+    watch::WatchService,
 };
 
 /// Bytes of a request's own content, as in etcd.
@@ -35,14 +44,19 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 1024 * 1024 + 512 * 1024;
 /// Bytes of a message that comes in, and that a large answer is cut into.
 pub(crate) const MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + 512 * 1024;
 
-/// The content type of gRPC, and what it begins with.
-const GRPC: &str = "application/grpc";
+/// What the content type of gRPC is, before its parameters.
+const GRPC: [&[u8]; 2] = [b"application/grpc", b"application/grpc+proto"];
+
+/// What the path of a call begins with.
+const CALLS: [&str; 4] = ["/etcdserverpb.", "/v3lockpb.", "/v3electionpb.", "/grpc."];
 
 /// The etcd v3 API of one node; cheap to clone.
 #[derive(Clone)]
 pub struct EtcdApi {
     shared: Arc<Shared>,
-    router: Router,
+    services: Services,
+    gateway: Gateway,
+    arriving: Arriving,
 }
 
 /// What all services share.
@@ -66,27 +80,46 @@ impl EtcdApi {
             member_id: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
         });
-        let router = router(&shared);
-        Self { shared, router }
+        let services = Services::new(router(&shared));
+        let arriving = Arriving::default();
+        let gateway = Gateway::new(services.clone(), arriving.clone());
+        Self { shared, services, gateway, arriving }
     }
 
     /// Whether a request is meant for this API: by its content, or by its path.
     #[must_use]
     pub fn is_meant<B>(request: &http::Request<B>) -> bool {
         let path = request.uri().path();
-        path.starts_with("/v3/") || path.starts_with("/v3beta/") || is_grpc(request)
+        Gateway::is_meant(path)
+            || is_grpc(request)
+            || CALLS.iter().any(|call| path.starts_with(call))
     }
 
     /// Answers one request.
     pub async fn answer(&self, request: Request) -> Response<Body> {
-        if *self.shared.stopping.borrow() {
+        let stopping = *self.shared.stopping.borrow();
+        if Gateway::is_meant(request.uri().path()) {
+            if stopping {
+                return refusal(&error::server_stopped());
+            }
+            return self.gateway.answer(request).await;
+        }
+        if !is_grpc(&request) {
+            let mut response = Response::new(Body::from("this is called with gRPC\n"));
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return response;
+        }
+        if stopping {
             return error::response(&error::server_stopped());
         }
-        let mut router = self.router.clone();
-        match router.call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        let request = request.map(|body| Body::new(CountedBody::new(body, &self.arriving)));
+        self.services.call(request).await
+    }
+
+    /// What was called over either protocol, and how it ended.
+    #[must_use]
+    pub fn call_counts(&self) -> Vec<CallCount> {
+        self.services.counts()
     }
 
     /// Refuses new work from now on and ends all streams.
@@ -95,6 +128,7 @@ impl EtcdApi {
     }
 }
 
+/// The gRPC services.
 fn router(shared: &Arc<Shared>) -> Router {
     macro_rules! services {
         ($($path:literal => $server:ident($service:expr)),* $(,)?) => {
@@ -121,19 +155,15 @@ fn router(shared: &Arc<Shared>) -> Router {
 
 fn is_grpc<B>(request: &http::Request<B>) -> bool {
     let content = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content.is_some_and(|content| content.starts_with(GRPC.as_bytes()))
+    let kind = content.and_then(|content| content.split(|byte| *byte == b';').next());
+    kind.is_some_and(|kind| GRPC.contains(&kind.trim_ascii()))
 }
 
 /// A service that is not there.
 async fn unknown(request: Request) -> Response<Body> {
-    if is_grpc(&request) {
-        let service = request.uri().path().trim_start_matches('/').split('/').next();
-        let service = service.unwrap_or_default();
-        return error::response(&Status::unimplemented(format!("unknown service {service}")));
-    }
-    let mut response = Response::new(Body::from("Not Found\n"));
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
+    let service = request.uri().path().trim_start_matches('/').split('/').next();
+    let service = service.unwrap_or_default();
+    error::response(&Status::unimplemented(format!("unknown service {service}")))
 }
 
 impl Shared {
@@ -169,6 +199,12 @@ impl Shared {
         self.member_id.store(status.node_id, Ordering::Release);
         self.cluster_id.store(status.cluster_id, Ordering::Release);
         (status.cluster_id, status.node_id)
+    }
+
+    /// Returns when this node knows of everything that was decided before.
+    pub(crate) async fn catch_up(&self, caller: &Caller) -> Result<(), Status> {
+        let caught_up = self.consensus().read_index(caller.deadline).await;
+        caught_up.map_err(|error| error::of_door(error.into()))
     }
 
     /// Follows whether the API is stopping.

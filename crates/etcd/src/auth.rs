@@ -169,6 +169,9 @@ impl Auth for AuthService {
         request: Request<AuthRoleGrantPermissionRequest>,
     ) -> Result<Response<AuthRoleGrantPermissionResponse>, Status> {
         self.0.caller(request.metadata())?;
+        if request.get_ref().perm.is_none() {
+            return Err(error::permission_not_given());
+        }
         Err(error::role_not_found())
     }
 

@@ -32,8 +32,7 @@ impl Cluster for ClusterService {
         let Self(api) = self;
         let caller = api.caller(request.metadata())?;
         if request.into_inner().linearizable {
-            // What was decided before is known here when a read of anything is linearizable.
-            api.door.lease(&caller, 0).await.map_err(error::of_door)?;
+            api.catch_up(&caller).await?;
         }
         let members = members(api);
         Ok(Response::new(MemberListResponse { header: Some(api.header()), members }))
@@ -106,7 +105,7 @@ async fn change(api: &Shared, caller: &Caller, wish: MemberWish) -> Result<Membe
     let changed = api.door.change_members(caller, &request).await.map_err(of_members)?;
     // The answer lists the members as this node knows them, which may be a moment behind the
     // leader that changed them.
-    let _read = api.door.lease(caller, 0).await;
+    let _in_time = api.catch_up(caller).await;
     Ok(changed)
 }
 

@@ -77,6 +77,8 @@ errors! {
     user_empty = InvalidArgument "user name is empty";
     /// A role without a name.
     role_empty = InvalidArgument "role name is empty";
+    /// A permission that is none.
+    permission_not_given = InvalidArgument "permission not given";
     /// The id is a member's.
     member_exists = FailedPrecondition "member ID already exist";
     /// The peer address is a member's.

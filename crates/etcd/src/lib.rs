@@ -18,11 +18,13 @@
 //! Start reading at [`EtcdApi`], then at `kv`.
 
 mod api;
+mod arriving;
 mod auth;
 mod caller;
 mod cluster;
 mod election;
 mod error;
+mod gateway;
 mod health;
 mod key_hash;
 mod key_range;
@@ -33,6 +35,7 @@ mod maintenance;
 mod pair;
 mod queue;
 mod range_stream;
+mod services;
 mod stop;
 mod txn;
 mod version;
@@ -41,4 +44,5 @@ mod watch_stream;
 mod watchers;
 
 pub use api::EtcdApi;
-pub use version::ETCD_VERSION;
+pub use services::CallCount;
+pub use version::{ETCD_VERSION, STORAGE_VERSION};

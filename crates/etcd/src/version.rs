@@ -6,4 +6,4 @@
 pub const ETCD_VERSION: &str = "3.6.14";
 
 /// The format of the store, as etcd would call it.
-pub(crate) const STORAGE_VERSION: &str = "3.6.0";
+pub const STORAGE_VERSION: &str = "3.6.0";

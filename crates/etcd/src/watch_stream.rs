@@ -210,11 +210,12 @@ impl WatchStream {
             }
             Told::Other(WatchMessage::Compacted { compact_revision }) => {
                 self.watchers.remove(id);
+                // etcd names no revision here but the one that can be watched from.
                 self.answers.push_back(WatchResponse {
                     watch_id: id,
                     canceled: true,
                     compact_revision: signed(compact_revision),
-                    ..self.answer()
+                    ..self.answer_at(0)
                 });
             }
             Told::Other(WatchMessage::Cancelled { reason, .. }) => {

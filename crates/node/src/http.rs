@@ -33,5 +33,6 @@ pub(crate) mod router;
 pub(crate) mod server;
 pub(crate) mod stamp;
 pub(crate) mod terms;
+pub(crate) mod timer;
 pub(crate) mod txn;
 pub(crate) mod watches;

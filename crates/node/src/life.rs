@@ -15,6 +15,7 @@ use std::{
 };
 
 use mainstay_consensus::{Birth, Consensus, StartError};
+use mainstay_etcd::EtcdApi;
 use mainstay_service::{Door, Limits};
 use mainstay_storage::StorageOptions;
 use mainstay_world::{
@@ -236,8 +237,9 @@ pub async fn run_observed(
     observe(&consensus);
     let door = Door::open(consensus.clone(), &world, Limits::default());
     let connections = Arc::new(Connections::default());
-    let metrics = Metrics::new(door.clone(), Arc::clone(&connections), started);
-    let front = Arc::new(Front::new(door.clone(), metrics));
+    let etcd = EtcdApi::new(door.clone());
+    let metrics = Metrics::new(door.clone(), etcd.clone(), Arc::clone(&connections), started);
+    let front = Arc::new(Front::new(door.clone(), etcd, metrics));
     let server = Server::start(client, front, connections);
     let status = consensus.status();
     info!(

@@ -16,6 +16,7 @@ use std::{
 };
 
 use http::{Method, StatusCode};
+use mainstay_etcd::EtcdApi;
 use mainstay_service::Door;
 use mainstay_world::Instant;
 use prometheus_client::{encoding::text::encode, registry::Registry};
@@ -31,11 +32,17 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(door: Door, connections: Arc<Connections>, started: Instant) -> Self {
+    pub(crate) fn new(
+        door: Door,
+        etcd: EtcdApi,
+        connections: Arc<Connections>,
+        started: Instant,
+    ) -> Self {
         let requests = Arc::new(Requests::new());
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Sources {
             door,
+            etcd,
             connections,
             started,
             started_wall_ms: mainstay_world::wall_clock_ms(),

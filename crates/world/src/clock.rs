@@ -45,6 +45,18 @@ impl Instant {
     pub fn elapsed(self) -> Duration {
         Self::now().since(self)
     }
+
+    /// The same point for libraries that know the standard one only.
+    #[must_use]
+    pub fn into_std(self) -> std::time::Instant {
+        self.0.into_std()
+    }
+
+    /// The point that [`Instant::into_std`] gave away.
+    #[must_use]
+    pub fn from_std(instant: std::time::Instant) -> Self {
+        Self(tokio::time::Instant::from_std(instant))
+    }
 }
 
 impl Add<Duration> for Instant {

@@ -8,6 +8,7 @@ mod bad_starts;
 mod commands;
 mod dev;
 mod doctor;
+mod etcd;
 mod exactly_once;
 mod full_disk;
 mod kills;

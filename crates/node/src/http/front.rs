@@ -1,7 +1,8 @@
 //! What all routes share, and the way of every request.
 //!
 //! The key routes carry almost all traffic: they are matched here and go straight to their
-//! handlers, without a box or a layer. Everything else goes through axum's router.
+//! handlers, without a box or a layer. The etcd API has a router of its own; everything else goes
+//! through axum's.
 
 use std::{
     sync::{
@@ -51,13 +52,13 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    pub(crate) fn new(door: Door, metrics: Metrics) -> Self {
+    pub(crate) fn new(door: Door, etcd: EtcdApi, metrics: Metrics) -> Self {
         let stamp = Stamp::new(door.consensus().clone());
         Self {
-            etcd: EtcdApi::new(door.clone()),
             door,
             stamp,
             metrics,
+            etcd,
             all_done: Notify::new(),
             stopping: AtomicBool::new(false),
             arriving_bytes: AtomicUsize::new(0),

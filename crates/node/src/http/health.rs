@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use mainstay_consensus::{ReadOnlyReason, Role, Status};
+use mainstay_etcd::{ETCD_VERSION, STORAGE_VERSION};
 
 use crate::{
     http::{
@@ -17,9 +18,6 @@ use crate::{
     },
     life::VERSION,
 };
-
-/// The etcd version whose API and metrics this node follows.
-const ETCD_VERSION: &str = "3.6.0";
 
 /// Most checks that a probe may leave out.
 const CHECK_COUNT: usize = 6;
@@ -174,7 +172,7 @@ pub(crate) async fn version(front: SharedFront, request: Asked) -> Answered {
     let mut document = Document::with_capacity(128);
     document.text(&format!(
         "{{\"mainstay\":\"{VERSION}\",\"etcdserver\":\"{ETCD_VERSION}\",\
-         \"etcdcluster\":\"{ETCD_VERSION}\",\"storage\":\"{ETCD_VERSION}\"}}"
+         \"etcdcluster\":\"{STORAGE_VERSION}\",\"storage\":\"{STORAGE_VERSION}\"}}"
     ));
     Ok(answer::json(front.stamp.now(), document))
 }

@@ -17,6 +17,7 @@ use crate::http::{
     connection::{Connections, OpenConnection, WatchedStream},
     front::Front,
     router::router,
+    timer::WorldTimer,
 };
 
 /// Connections open at a time: ten thousand watchers and as many others.
@@ -27,6 +28,11 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1_000;
+
+/// How often an HTTP/2 peer is asked whether it is there, and how long it has to answer. So a quiet
+/// stream of watches counts as one on which something happens, and one whose client is gone ends.
+const PING_INTERVAL: Duration = Duration::from_secs(300);
+const PING_MAX: Duration = Duration::from_secs(20);
 
 /// The pause after a connection could not be accepted, as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -109,6 +115,9 @@ fn builder() -> auto::Builder<WorldExecutor> {
     builder
         .http2()
         .auto_date_header(false)
+        .timer(WorldTimer)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(BUFFER_BYTES_MAX).unwrap_or(u32::MAX));
     builder

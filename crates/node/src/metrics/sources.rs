@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use mainstay_consensus::Role;
+use mainstay_etcd::EtcdApi;
 use mainstay_kv::Store;
 use mainstay_service::Door;
 use mainstay_world::Instant;
@@ -17,6 +18,7 @@ use crate::{http::connection::Connections, life::VERSION, process};
 /// Whatever has numbers.
 pub(super) struct Sources {
     pub(super) door: Door,
+    pub(super) etcd: EtcdApi,
     pub(super) connections: Arc<Connections>,
     pub(super) started: Instant,
     pub(super) started_wall_ms: u64,
@@ -197,7 +199,7 @@ impl Sources {
         let (open, slow) = self.door.watch_counts();
         page.gauges(&[
             ("etcd_debugging_mvcc_watcher_total", "Open watches", open as u64),
-            ("etcd_debugging_mvcc_slow_watcher_total", "Watches cancelled as too slow", slow),
+            ("etcd_debugging_mvcc_slow_watcher_total", "Watches whose client was too slow", slow),
         ])
     }
 
@@ -247,7 +249,18 @@ impl Sources {
             "mainstay_http_request_duration_seconds",
             "Time from a request's head to the head of its answer",
         );
-        page.labelled_histogram(name, "route", self.requests.durations())
+        page.labelled_histogram(name, "route", self.requests.durations())?;
+        let calls = self.etcd.call_counts().into_iter().map(|call| {
+            let labels = [
+                ("grpc_type", call.kind.to_owned()),
+                ("grpc_service", call.service),
+                ("grpc_method", call.method),
+                ("grpc_code", call.code.to_owned()),
+            ];
+            (labels, call.count)
+        });
+        let name = ("grpc_server_handled", "Calls of the etcd API; streams by how they began");
+        page.labelled_counter(name, calls)
     }
 
     fn process(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod disk;
+mod etcd;
 mod harness;
 mod health;
 mod keys;

@@ -1,0 +1,173 @@
+//! The etcd v3 API of a whole cluster: every node serves everything, whoever leads and whoever dies.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use mainstay_etcd_protocol::etcdserverpb::{
+    HashKvRequest, PutRequest, RangeRequest, ResponseHeader, StatusRequest, WatchCreateRequest,
+    WatchRequest, WatchResponse, kv_client::KvClient, maintenance_client::MaintenanceClient,
+    watch_client::WatchClient, watch_request::RequestUnion,
+};
+use mainstay_tests::{Cluster, until};
+use tonic::{Code, Status, Streaming, body::Body};
+
+use crate::PROGRAM;
+
+type Channel = Client<HttpConnector, Body>;
+
+/// The services of one node.
+struct Api {
+    kv: KvClient<Channel>,
+    watch: WatchClient<Channel>,
+    maintenance: MaintenanceClient<Channel>,
+}
+
+impl Api {
+    fn of(cluster: &Cluster, at: usize) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let channel: Channel =
+            Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
+        let origin: http::Uri = cluster[at].client().url().parse().expect("is a URI");
+        Self {
+            kv: KvClient::with_origin(channel.clone(), origin.clone()),
+            watch: WatchClient::with_origin(channel.clone(), origin.clone()),
+            maintenance: MaintenanceClient::with_origin(channel, origin),
+        }
+    }
+
+    async fn put(&mut self, key: &'static str, value: String) -> Result<ResponseHeader, Status> {
+        let (key, value) = (Bytes::from_static(key.as_bytes()), Bytes::from(value));
+        let request = PutRequest { key, value, ..PutRequest::default() };
+        Ok(self.kv.put(request).await?.into_inner().header.expect("has a header"))
+    }
+
+    async fn get(&mut self, key: &'static str, serializable: bool) -> Result<String, Status> {
+        let key = Bytes::from_static(key.as_bytes());
+        let request = RangeRequest { key, serializable, ..RangeRequest::default() };
+        let read = self.kv.range(request).await?.into_inner();
+        let value = read.kvs.first().map(|pair| pair.value.to_vec()).unwrap_or_default();
+        Ok(String::from_utf8(value).expect("is text"))
+    }
+
+    async fn watch_from(
+        &mut self,
+        key: &'static str,
+        start_revision: i64,
+    ) -> Streaming<WatchResponse> {
+        let key = Bytes::from_static(key.as_bytes());
+        let create = WatchCreateRequest { key, start_revision, ..WatchCreateRequest::default() };
+        let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        // The stream is not closed on this side for as long as the answers are read.
+        let asked = stream::unfold(Some(request), |request| async move {
+            match request {
+                Some(request) => Some((request, None)),
+                None => std::future::pending().await,
+            }
+        });
+        self.watch.watch(Box::pin(asked)).await.expect("is a stream").into_inner()
+    }
+}
+
+#[tokio::test]
+async fn every_node_serves_the_etcd_api_whoever_leads() {
+    let mut cluster = Cluster::three(PROGRAM).await;
+    let mut apis: Vec<Api> = (0..3).map(|at| Api::of(&cluster, at)).collect();
+    let mut terms = Vec::new();
+    for round in 0..6 {
+        let (written, read) = (round % 3, (round + 1) % 3);
+        let value = format!("v{round}");
+        let header = apis[written].put("k", value.clone()).await.expect("is written");
+        terms.push(header.raft_term);
+        // What was acknowledged by one node is read from another at once.
+        assert_eq!(apis[read].get("k", false).await.expect("is read"), value);
+    }
+    assert!(terms.windows(2).all(|two| two[0] <= two[1]) && terms[0] > 0, "{terms:?}");
+    let mut leaders = Vec::new();
+    for api in &mut apis {
+        let status = api.maintenance.status(StatusRequest {}).await.expect("is shown").into_inner();
+        leaders.push(status.leader);
+    }
+    assert!(leaders[0] != 0 && leaders.iter().all(|leader| *leader == leaders[0]), "{leaders:?}");
+
+    let leader = cluster.leader().await;
+    let [one, other] = cluster.others(leader)[..] else { panic!("three nodes") };
+    cluster[leader].kill().await;
+    // A moment without a leader is `Unavailable`, which clients try again, and nothing else.
+    until("a write after the leader died", async || {
+        let put = apis[one].put("k", "after".to_owned()).await;
+        if let Err(status) = &put {
+            assert_eq!(status.code(), Code::Unavailable, "{status}");
+        }
+        put
+    })
+    .await;
+    assert_eq!(apis[other].get("k", false).await.expect("is read"), "after");
+
+    cluster[other].kill().await;
+    let refused = apis[one].get("k", false).await.expect_err("there is no quorum");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert_eq!(apis[one].get("k", true).await.expect("is this node's own"), "after");
+}
+
+#[tokio::test]
+async fn an_etcd_watch_of_a_follower_misses_nothing_while_the_leader_dies() {
+    let mut cluster = Cluster::three(PROGRAM).await;
+    let leader = cluster.leader().await;
+    let [one, other] = cluster.others(leader)[..] else { panic!("three nodes") };
+    let mut answers = Api::of(&cluster, one).watch_from("k", 1).await;
+    let mut writer = Api::of(&cluster, other);
+    let mut written = Vec::new();
+    for number in 0..200 {
+        if number == 100 {
+            cluster[leader].kill().await;
+        }
+        let value = number.to_string();
+        // A write of unknown outcome may be there or not; its value is its own.
+        if writer.put("k", value.clone()).await.is_ok() {
+            written.push(value);
+        }
+    }
+    let last = until("a last write", async || writer.put("k", "last".to_owned()).await).await;
+    let (mut told, mut revision) = (Vec::new(), 0);
+    while revision < last.revision {
+        let answer = tokio::time::timeout(Duration::from_secs(30), answers.message()).await;
+        let answer = answer.expect("comes in time").expect("goes on").expect("has not ended");
+        for event in answer.events {
+            let pair = event.kv.expect("has a pair");
+            assert!(pair.mod_revision > revision, "out of order or twice");
+            revision = pair.mod_revision;
+            told.push(String::from_utf8(pair.value.to_vec()).expect("is text"));
+        }
+    }
+    let missed: Vec<_> = written.iter().filter(|value| !told.contains(value)).collect();
+    assert!(missed.is_empty() && written.len() > 100, "{missed:?} of {}", written.len());
+}
+
+#[tokio::test]
+async fn nodes_that_hold_the_same_keys_have_the_same_hash() {
+    let mut cluster = Cluster::three(PROGRAM).await;
+    let mut apis: Vec<Api> = (0..3).map(|at| Api::of(&cluster, at)).collect();
+    let mut revision = 0;
+    for number in 0..50 {
+        let header = apis[number % 3].put("k", number.to_string()).await.expect("is written");
+        revision = header.revision;
+    }
+    cluster.serves().await;
+    let mut hashes = Vec::new();
+    for api in &mut apis {
+        let hash = until("a hash of the last revision", async || {
+            api.maintenance.hash_kv(HashKvRequest { revision }).await
+        })
+        .await
+        .into_inner();
+        assert_eq!(hash.hash_revision, revision);
+        hashes.push(hash.hash);
+    }
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
