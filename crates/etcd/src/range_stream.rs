@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
 use mainstay_etcd_protocol::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
 use mainstay_kv::{RangeQuery, SortOrder, SortTarget};
-use mainstay_service::Caller;
+use mainstay_service::{Caller, PageBounds};
 use tonic::Status;
 
 use crate::{
@@ -73,7 +73,9 @@ impl Reading {
         if self.ended {
             return Ok(None);
         }
-        let read = self.api.door.page(&self.caller, &self.query, PIECE_BYTES).await;
+        // Only the first piece knows the whole range.
+        let bounds = PageBounds { bytes_max: PIECE_BYTES, counted: self.whole.is_none() };
+        let read = self.api.door.page(&self.caller, &self.query, bounds).await;
         let read = read.map_err(error::of_door)?;
         let (count, revision) = *self.whole.get_or_insert((read.answer.count, read.revision));
         let got = read.answer.pairs.len() as u64;
