@@ -89,8 +89,8 @@ impl Place {
             ..RangeQuery::new(KeyRange::prefix(self.prefix.clone()))
         };
         let mut waited = false;
-        // The first revision has no writes, so nobody stands before who was created at the second.
-        while self.revision > 1 {
+        // The first write of a store makes revision 2, so the bound is one.
+        loop {
             let read = api.door.range(&api.caller_on_stream(), &before).await;
             let read = read.map_err(error::of_door)?;
             let Some(last) = read.answer.pairs.into_iter().next() else { break };

@@ -148,15 +148,17 @@ impl WatchStream {
                 };
                 self.answers.push_back(answer);
             }
-            Some(RequestUnion::CancelRequest(request)) => {
-                if self.watchers.remove(request.watch_id) {
-                    let watch_id = request.watch_id;
-                    let answer = WatchResponse { watch_id, canceled: true, ..self.answer() };
-                    self.answers.push_back(answer);
-                }
-            }
+            Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.progress_wanted = true,
             None => {}
+        }
+    }
+
+    /// Ends a watcher. One that there is not gets no answer, as in etcd.
+    fn cancel(&mut self, watch_id: i64) {
+        if self.watchers.remove(watch_id) {
+            let answer = WatchResponse { watch_id, canceled: true, ..self.answer() };
+            self.answers.push_back(answer);
         }
     }
 
