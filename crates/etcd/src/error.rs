@@ -159,7 +159,7 @@ fn answer_too_large(error: &dyn std::fmt::Display) -> Status {
 
 /// What came in and could not be read, in the words of etcd's gRPC library.
 pub(crate) fn of_message(status: Status) -> Status {
-    if status.code() == Code::OutOfRange && status.message().contains("too large") {
+    if status.code() == Code::OutOfRange && status.message().contains("message length too large") {
         return Status::resource_exhausted("grpc: received message larger than max");
     }
     status

@@ -19,6 +19,7 @@ use crate::harness::with_node;
 fn a_member_shows_itself_and_the_cluster() {
     with_node(async |node| {
         let mut api = Api::of(&node);
+        api.put("a", "1").await;
         let status = api.maintenance.status(StatusRequest {}).await.expect("is shown").into_inner();
         let header = status.header.expect("has a header");
         assert_eq!(status.leader, header.member_id);
