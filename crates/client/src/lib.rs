@@ -95,7 +95,7 @@ pub use mainstay_kv::{
     query::{KeyValue, RangeQuery},
 };
 pub use member::{MemberChange, NewMember};
-pub use node::{DiskReport, NodeReport, PeerReport, StoreReport};
+pub use node::{DiskReport, FormatReport, HeldUpFormat, NodeReport, PeerReport, Span, StoreReport};
 pub use queue::QueueError;
 pub use session::{Session, fresh_key};
 pub use txn::{Compacted, TxnAnswer, TxnRequest};

@@ -20,6 +20,12 @@ pub struct NodeReport {
     pub name: Option<String>,
     /// The program's version.
     pub version: String,
+    /// The peer protocols that it speaks; `None` if it is too old to say so.
+    #[serde(default)]
+    pub protocols: Option<Span>,
+    /// The replicated formats that it applies; `None` if it is too old to say so.
+    #[serde(default)]
+    pub formats: Option<FormatReport>,
     /// Its wall clock when it answered, in milliseconds since 1970.
     pub wall_clock_ms: u64,
     /// Its disk.
@@ -28,6 +34,39 @@ pub struct NodeReport {
     pub store: StoreReport,
     /// The other members that it talks to.
     pub peers: Vec<PeerReport>,
+}
+
+/// An oldest and a newest number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The oldest.
+    pub oldest: u64,
+    /// The newest.
+    pub newest: u64,
+}
+
+/// The replicated formats that a node applies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FormatReport {
+    /// The oldest.
+    pub oldest: u64,
+    /// The newest.
+    pub newest: u64,
+    /// What its store follows.
+    pub in_force: u64,
+    /// On the leader: a newer format that it knows and that a member cannot follow.
+    pub held_up: Option<HeldUpFormat>,
+}
+
+/// A format that cannot come into force yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldUpFormat {
+    /// The format.
+    pub newest: u64,
+    /// For how long, under the present leader.
+    pub for_ms: f64,
+    /// The members that cannot follow, by name.
+    pub by: Vec<String>,
 }
 
 /// What a node knows of its disk.
@@ -83,6 +122,12 @@ pub struct PeerReport {
     /// Calls to it that failed.
     #[serde(with = "decimal")]
     pub failures: u64,
+    /// The peer protocol that is spoken with it; `None` before it was greeted.
+    #[serde(default)]
+    pub protocol: Option<u64>,
+    /// The replicated formats that it applies.
+    #[serde(default)]
+    pub formats: Option<Span>,
 }
 
 impl Client {

@@ -25,6 +25,7 @@ use crate::{
         message::{Answer, Call},
     },
     status::MemberRecord,
+    versions::{Announced, Span},
 };
 
 /// How often the peers are asked while a cluster is being born.
@@ -128,7 +129,11 @@ pub(crate) async fn bring_about(core: Arc<Core>, list: Vec<BootstrapPeer>) {
         } else if answers.iter().any(|state| state.initialised) {
             // It was founded before, and this node was added to it: the log will come.
             debug!("the cluster is born already");
-        } else if founder && answers.len() == others.len() && same_list(&core, &list, &answers) {
+        } else if founder
+            && answers.len() == others.len()
+            && same_list(&core, &list, &answers)
+            && same_oldest_format(&core, &answers)
+        {
             found(&core, &others, &answers).await;
         }
         world::sleep(INTERVAL).await;
@@ -154,6 +159,23 @@ fn same_list(core: &Core, list: &[BootstrapPeer], answers: &[BirthState]) -> boo
         core.set_trouble(&format!(
             "{} was started with another bootstrap list; start all nodes with the same one",
             other.record.name
+        ));
+    }
+    other.is_none()
+}
+
+/// A cluster begins at the oldest format that its founders know, so they must agree on which that
+/// is; afterwards they may differ.
+fn same_oldest_format(core: &Core, answers: &[BirthState]) -> bool {
+    let ours = core.options().versions.formats;
+    let other = answers.iter().find(|state| state.formats.0 != ours.0);
+    if let Some(BirthState { record, formats, .. }) = other {
+        core.set_trouble(&format!(
+            "{} applies format {} of the log and this node {}; found a cluster with one version of \
+             mainstay on all nodes",
+            record.name,
+            Span(formats.0, formats.1),
+            Span(ours.0, ours.1),
         ));
     }
     other.is_none()
@@ -223,6 +245,7 @@ fn channels(core: &Core, list: &[BootstrapPeer]) -> Vec<Channel> {
                 kind: ConnectionKind::Control,
                 // Whoever is in no cluster cannot be removed from one.
                 removal: watch::Sender::new(false),
+                announced: Announced::default(),
             };
             Channel::start(route, CALL_DEADLINE, 1)
         })

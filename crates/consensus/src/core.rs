@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
 };
 
-use mainstay_kv::{SETTINGS_FORMAT, Settings};
+use mainstay_kv::Settings;
 use mainstay_storage::{Folder, Identity, Storage, StorageOptions};
 use mainstay_world::{self as world, World};
 use tokio::sync::watch;
@@ -20,15 +20,13 @@ use crate::{
     error::StartError,
     leaving::PeerCalls,
     observation::Leadership,
-    peer::{channel::chain, handshake::Introduction, message::Answer},
+    peer::{channel::chain, handshake::Introduction, message::Answer, turned_away::TurnedAway},
     running::Running,
     state_machine::SharedStore,
     status::MemberRecord,
     type_config::StoredMembership,
+    versions::{FormatInForce, Versions},
 };
-
-/// The oldest and the newest format of rules that this version knows.
-const FORMATS: (u64, u64) = (1, SETTINGS_FORMAT);
 
 /// What a node is told at its start.
 #[derive(Debug, Clone)]
@@ -51,6 +49,8 @@ pub struct Options {
     pub settings: Settings,
     /// Sizes of the log.
     pub storage: StorageOptions,
+    /// What the node speaks and applies; anything but the default is for tests.
+    pub versions: Versions,
 }
 
 /// See the module comment.
@@ -72,6 +72,7 @@ pub(crate) struct Core {
     pub(crate) removal: watch::Sender<bool>,
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) peer_calls: Arc<PeerCalls>,
+    pub(crate) turned_away: TurnedAway,
 }
 
 impl Core {
@@ -86,7 +87,8 @@ impl Core {
             None if options.birth == Birth::Resume => return Err(StartError::NoCluster),
             None => new_folder(&options, &world).await?,
         };
-        let introduction = introduction(&options, &folder);
+        let store = SharedStore::new();
+        let introduction = introduction(&options, &folder, store.format());
         Ok(Arc::new(Self {
             options,
             world,
@@ -94,7 +96,7 @@ impl Core {
             introduction: RwLock::new(Arc::new(introduction)),
             running: OnceLock::new(),
             entering: tokio::sync::Mutex::default(),
-            store: SharedStore::new(),
+            store,
             leadership: watch::Sender::new(Leadership::UNKNOWN),
             membership: watch::Sender::new(Arc::default()),
             trouble: watch::Sender::new(None),
@@ -103,6 +105,7 @@ impl Core {
             removal: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             peer_calls: Arc::default(),
+            turned_away: TurnedAway::default(),
         }))
     }
 
@@ -188,7 +191,7 @@ impl Core {
             cluster_id,
             record: self.record(),
             list,
-            formats: FORMATS,
+            formats: self.options.versions.formats,
             initialised: self.running().is_some_and(|running| running.storage.last().is_some()),
         }
     }
@@ -230,7 +233,7 @@ impl Core {
             let folder = Folder { cluster_id: notice.cluster_id, epoch: notice.epoch, ..folder };
             folder.save(&self.world.log_disk).await.map_err(|error| chain(&error))?;
             *self.introduction.write().unwrap_or_else(PoisonError::into_inner) =
-                Arc::new(introduction(&self.options, &folder));
+                Arc::new(introduction(&self.options, &folder, self.store.format()));
             *self.folder() = folder;
         }
         if self.running.get().is_some() {
@@ -267,7 +270,13 @@ impl Core {
             warn!(?tail, "the log ended in a torn write, which was cut");
             world.buggify.note("storage.torn-tail", || []);
         }
-        let running = Running::start(self, storage, introduction).await?;
+        let running =
+            Running::start(self, storage, introduction).await.map_err(|error| {
+                match self.storage_failure.borrow().clone() {
+                    Some(why) => StartError::Unusable { why },
+                    None => error,
+                }
+            })?;
         self.watch_storage(&running);
         self.watch_removal(&running);
         assert!(self.running.set(running).is_ok(), "a node takes part once");
@@ -328,11 +337,13 @@ async fn new_folder(options: &Options, world: &World) -> Result<Folder, StartErr
     Ok(folder)
 }
 
-fn introduction(options: &Options, folder: &Folder) -> Introduction {
+fn introduction(options: &Options, folder: &Folder, format: FormatInForce) -> Introduction {
     Introduction {
         cluster_id: folder.cluster_id,
         epoch: folder.epoch,
         node_id: folder.node_id,
+        versions: options.versions,
+        format,
         name: options.name.clone(),
         heartbeat_ms: options.settings.heartbeat_ms,
         election_timeout_ms_min: options.settings.election_timeout_ms_min,

@@ -113,6 +113,12 @@ pub enum StartError {
     /// The log, vote or snapshot cannot be used.
     #[error("the data folder cannot be opened")]
     Storage(#[from] mainstay_storage::OpenError),
+    /// What is in the log or the snapshot cannot be applied by this program.
+    #[error("the data folder cannot be used by this program: {why}")]
+    Unusable {
+        /// What cannot be applied, and what to do.
+        why: String,
+    },
     /// Timings that contradict each other.
     #[error(
         "the timings contradict each other: heartbeat must be below the shortest election timeout, and that below the longest"

@@ -20,6 +20,7 @@ mod detection;
 mod election;
 mod error;
 mod fitness;
+mod format;
 mod forwarding;
 mod handover;
 mod heartbeats;
@@ -41,6 +42,7 @@ mod status;
 mod survivor;
 mod ticket;
 mod type_config;
+mod versions;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -57,6 +59,7 @@ pub use core::Options;
 pub use detection::Detection;
 pub use election::{Election, ElectionCause, ElectionPhases};
 pub use error::{NotTaken, ProposeError, ReadIndexError, StartError};
+pub use format::HeldUp;
 pub use handover::{HandOver, HandOverError};
 pub use mainstay_failure_detector::{
     Adaptation, IgnoredCounts, Level, OwnHealth, OwnReading, Reading, Reason,
@@ -71,6 +74,7 @@ pub use status::{
     AppliedPosition, Counters, MemberRecord, MemberStatus, ReadOnlyReason, Role, Standing, Status,
 };
 pub use survivor::{Survivor, SurvivorError, completeness};
+pub use versions::{PeerVersions, UnknownRules, Versions};
 
 use crate::{
     birth::BirthNotice,
@@ -295,6 +299,10 @@ impl Consensus {
             trouble: self.core.trouble.borrow().clone(),
         };
         if let Some(running) = running {
+            if status.leader.is_none() {
+                // A node that no peer talks to says why.
+                status.trouble = status.trouble.or_else(|| running.links.announced().obstacle());
+            }
             let metrics = running.raft.data_metrics();
             let metrics = metrics.borrow_watched();
             let index = |id: &Option<type_config::LogId>| id.as_ref().map_or(0, |id| id.index);
@@ -340,6 +348,18 @@ impl Consensus {
     #[must_use]
     pub fn status_changes(&self) -> StatusChanges {
         StatusChanges(self.core.leadership.subscribe())
+    }
+
+    /// What this node speaks and applies.
+    #[must_use]
+    pub fn versions(&self) -> Versions {
+        self.core.options().versions
+    }
+
+    /// The newest format that this node knows, if it leads and a member holds that up.
+    #[must_use]
+    pub fn held_up_format(&self) -> Option<HeldUp> {
+        self.core.running()?.format.held_up()
     }
 
     /// The store's position, changed after each applied batch.
@@ -392,6 +412,7 @@ impl Consensus {
             counters.autopilot_actions = running.autopilot.counts();
             counters.heartbeats_sent = running.detector.sent();
             counters.heartbeats_ignored = running.detector.ignored();
+            counters.peer_versions = running.links.announced().all();
             for link in running.links.all() {
                 counters.peer_round_trips.insert(link.node_id, link.pulse().round_trip);
                 let failures = link.control.failures() + link.forward.failures();

@@ -7,7 +7,7 @@ use std::sync::{
 
 use openraft::{ServerState, async_runtime::WatchReceiver as _};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::{
     detection::Detector,
@@ -109,6 +109,10 @@ pub(crate) async fn follow(
                 links.to(*id, record);
             }
             links.retain(|id| members.get_node(&id).is_some());
+            links.announced().retain(
+                |id| members.get_node(&id).is_some(),
+                |address| members.nodes().any(|(_id, record)| record.peer_address == address),
+            );
             let peers = members.nodes().map(|(id, _record)| *id);
             detector.watch_only(peers.filter(|id| *id != node_id));
             membership.send_replace(members);
@@ -123,6 +127,20 @@ pub(crate) async fn follow(
             _changed = claims.changed() => {}
         }
     }
+}
+
+/// Consensus ended although nobody stopped it: the node must not fall silent.
+pub(crate) fn note_end(raft: &RaftHandle, failure: &watch::Sender<Option<String>>) {
+    let metrics = raft.metrics();
+    let Err(fatal) = &metrics.borrow_watched().running_state else { return };
+    failure.send_if_modified(|failure| {
+        let is_news = failure.is_none();
+        if is_news {
+            error!(error = %fatal, "consensus has stopped");
+            *failure = Some(format!("consensus has stopped and needs a restart: {fatal}"));
+        }
+        is_news
+    });
 }
 
 fn note_change(now: Leadership) {

@@ -25,6 +25,7 @@ use crate::{
     election::{ElectionCause, Elections},
     error::StartError,
     fitness::milliseconds,
+    format::{FormatRecord, FormatTask},
     forwarding::{Forwarding, refusal},
     handover::{HandOver, HandOverError, HandOvers, TransferCause},
     heartbeats::Heartbeats,
@@ -83,6 +84,7 @@ pub(crate) struct Running {
     pub(crate) member_changes: MemberChanges,
     pub(crate) autopilot: AutopilotRecord,
     pub(crate) campaigns: Arc<AtomicU64>,
+    pub(crate) format: FormatRecord,
     leadership: watch::Receiver<Leadership>,
     store: SharedStore,
     node_id: u64,
@@ -110,7 +112,11 @@ impl Running {
             leadership: leadership.clone(),
             epoch,
             lease,
-            first_settings: settings.clone(),
+            // A cluster begins at the oldest format that its founders know.
+            first_settings: Settings {
+                format: core.options().versions.formats.0,
+                ..settings.clone()
+            },
             counters: Arc::clone(&batch_counters),
             buggify: buggify.clone(),
         }
@@ -153,6 +159,14 @@ impl Running {
         world::spawn(task.run());
         let period = Duration::from_millis(settings.heartbeat_ms);
         world::spawn(Heartbeats { parts: parts.clone(), period }.run());
+        let format = FormatRecord::default();
+        let task = FormatTask {
+            parts: parts.clone(),
+            own: core.options().versions,
+            proposals: proposals.clone(),
+            record: format.clone(),
+        };
+        world::spawn(task.run());
         let forwarding = Forwarding::start(links, leadership);
         let Parts { node_id, raft, storage, store, links, detector, elections, leadership, .. } =
             parts;
@@ -173,6 +187,7 @@ impl Running {
             member_changes,
             autopilot,
             campaigns,
+            format,
             leadership,
             store,
             node_id,
@@ -291,21 +306,35 @@ async fn start_openraft(
         cause,
     };
     let store = core.store.clone();
-    let machine = StateMachine::new(store.clone(), storage.clone(), world.buggify.clone());
+    let machine = StateMachine::new(
+        store.clone(),
+        storage.clone(),
+        world.buggify.clone(),
+        core.options().versions,
+        core.storage_failure.clone(),
+    );
     let config = Arc::new(raft_config(settings)?);
     let log_store = LogStore::new(storage.clone(), world.buggify.clone());
     let raft: RaftHandle = Raft::new(node_id, config, network, log_store, machine)
         .await
         .map_err(|error| StartError::Consensus(Box::new(error)))?;
     let detector = Detector::new();
-    world::spawn(observation::follow(
+    let following = observation::follow(
         raft.clone(),
         node_id,
         core.leadership.clone(),
         core.membership.clone(),
         Arc::clone(&links),
         detector.clone(),
-    ));
+    );
+    let (ended, failure) = (raft.clone(), core.storage_failure.clone());
+    let stopping = core.stopping.subscribe();
+    world::spawn(async move {
+        following.await;
+        if !*stopping.borrow() {
+            observation::note_end(&ended, &failure);
+        }
+    });
     Ok(Parts {
         node_id,
         raft,

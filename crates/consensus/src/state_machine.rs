@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use mainstay_kv::{Envelope, Store, StoreRestore, outcome::Applied};
+use mainstay_kv::{Envelope, EnvelopeError, Store, StoreRestore, outcome::Applied};
 use mainstay_storage::{SnapshotReader, Storage};
 use mainstay_world::{Buggify, Instant};
 use openraft::{
@@ -26,7 +26,7 @@ use openraft::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use crate::{
     log_store::{entry_note, stored_entry},
@@ -34,6 +34,7 @@ use crate::{
     type_config::{
         Entry, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig, position,
     },
+    versions::{FormatInForce, UnknownRules, Versions},
 };
 
 /// Entries applied under one hold of the lock.
@@ -71,6 +72,7 @@ struct Inner {
     /// Term of the newest applied entry; a leader stamps only after an entry of its own term.
     applied_term: AtomicU64,
     slow_applies: AtomicU64,
+    format: FormatInForce,
     /// Nodes that were members and are not any more.
     removed: watch::Sender<BTreeSet<u64>>,
 }
@@ -84,6 +86,7 @@ impl SharedStore {
                 applied_index: watch::Sender::new(0),
                 applied_term: AtomicU64::new(0),
                 slow_applies: AtomicU64::new(0),
+                format: FormatInForce::default(),
                 removed: watch::Sender::new(BTreeSet::new()),
             }),
         }
@@ -124,6 +127,11 @@ impl SharedStore {
         self.inner.removed.subscribe()
     }
 
+    /// The format that the store follows.
+    pub(crate) fn format(&self) -> FormatInForce {
+        self.inner.format.clone()
+    }
+
     pub(crate) fn slow_applies(&self) -> u64 {
         self.inner.slow_applies.load(Ordering::Relaxed)
     }
@@ -139,7 +147,10 @@ impl SharedStore {
     }
 
     fn publish(&self, log_id: &LogId, replaced: bool) {
-        let (sequence, revision) = self.read(|store| (store.sequence(), store.revision()));
+        let (sequence, revision) = self.read(|store| {
+            self.inner.format.note(store);
+            (store.sequence(), store.revision())
+        });
         self.inner.applied_term.store(*log_id.leader_id, Ordering::Release);
         self.inner.position.send_if_modified(|position| {
             let generation = position.generation + u64::from(replaced);
@@ -155,16 +166,55 @@ pub(crate) struct StateMachine {
     store: SharedStore,
     storage: Storage,
     buggify: Buggify,
+    versions: Versions,
+    /// Who hears when a committed entry or a snapshot cannot be applied: openraft ends for good
+    /// then, and the node must say why.
+    failure: watch::Sender<Option<String>>,
     last_applied: Option<LogId>,
     membership: StoredMembership,
 }
 
+/// A committed entry that this program cannot apply. It goes no further: another replica would
+/// make something else of it.
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    /// It switches rules on that are not known here.
+    #[error("entry {index} of the log cannot be applied")]
+    Rules {
+        /// The entry.
+        index: u64,
+        /// What it switches on.
+        #[source]
+        source: UnknownRules,
+    },
+    /// It cannot be read.
+    #[error(
+        "entry {index} of the log cannot be read by this program; start this node with the version \
+         of mainstay that the other members run, the data is safe"
+    )]
+    Envelope {
+        /// The entry.
+        index: u64,
+        /// What is wrong with it.
+        #[source]
+        source: EnvelopeError,
+    },
+}
+
 impl StateMachine {
-    pub(crate) fn new(store: SharedStore, storage: Storage, buggify: Buggify) -> Self {
+    pub(crate) fn new(
+        store: SharedStore,
+        storage: Storage,
+        buggify: Buggify,
+        versions: Versions,
+        failure: watch::Sender<Option<String>>,
+    ) -> Self {
         Self {
             store,
             storage,
             buggify,
+            versions,
+            failure,
             last_applied: None,
             membership: OpenraftMembership::default(),
         }
@@ -212,8 +262,7 @@ impl StateMachine {
             let envelope = match entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(encoded) => {
-                    // Committed bytes that this version cannot read: going on would diverge.
-                    Some(Envelope::from_bytes(&encoded.0).map_err(io::Error::other)?)
+                    Some(self.read(&encoded.0, entry.log_id.index).map_err(io::Error::other)?)
                 }
                 EntryPayload::Membership(membership) => {
                     self.take_membership(StoredMembership::new(Some(entry.log_id), membership));
@@ -266,6 +315,25 @@ impl StateMachine {
 }
 
 impl StateMachine {
+    /// Reads the envelope of a committed entry, if this program can do what it says.
+    fn read(&self, bytes: &[u8], index: u64) -> Result<Envelope, ApplyError> {
+        let envelope =
+            Envelope::from_bytes(bytes).map_err(|source| ApplyError::Envelope { index, source })?;
+        let is_empty = || self.store.read(|store| store.sequence() == 0);
+        self.versions
+            .check_command(&envelope.proposal.command, is_empty)
+            .map_err(|source| ApplyError::Rules { index, source })?;
+        Ok(envelope)
+    }
+
+    /// Passes an error on, after everybody has heard of it.
+    fn tell(&self, what: &str, error: io::Error) -> io::Error {
+        let why = format!("{what}: {}", sentence(&error));
+        error!(failure = %why, "this node cannot go on applying the log");
+        self.failure.send_replace(Some(why));
+        error
+    }
+
     /// What a watcher recognises the entry by; `None` if nobody watches.
     fn mark_of(&self, entry: &Entry) -> io::Result<Option<[u64; 3]>> {
         if !self.buggify.is_watched() {
@@ -292,7 +360,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let mut batches = entries.ready_chunks(APPLY_BATCH_MAX);
         while let Some(batch) = batches.next().await {
             self.buggify.pause("consensus.before-apply").await;
-            self.apply_batch(batch.into_iter().collect::<io::Result<_>>()?)?;
+            let batch = batch.into_iter().collect::<io::Result<_>>()?;
+            self.apply_batch(batch).map_err(|error| self.tell("a committed entry", error))?;
         }
         Ok(())
     }
@@ -313,8 +382,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let (store, removed) = match snapshot {
             // At start: storage has already brought log and snapshot into line.
             SnapshotData::Stored(reader) => {
-                let mark = SnapshotMark::from_bytes(&reader.info().meta)?;
-                (restore(reader).await?, mark.removed)
+                let restored = restore_marked(reader, self.versions).await;
+                restored.map_err(|error| self.tell("the newest snapshot", error))?
             }
             SnapshotData::Received { store, removed } => {
                 if let Some(last) = &meta.last_log_id {
@@ -493,11 +562,30 @@ const fn split(hash: u128) -> [u64; 2] {
     [hash as u64, (hash >> 64) as u64]
 }
 
+/// Reads a snapshot file of this node into a store, with the nodes that were removed.
+async fn restore_marked(
+    reader: SnapshotReader,
+    versions: Versions,
+) -> io::Result<(Store, BTreeSet<u64>)> {
+    let mark = SnapshotMark::from_bytes(&reader.info().meta)?;
+    Ok((restore(reader, versions).await?, mark.removed))
+}
+
+/// An error with its causes.
+fn sentence(error: &io::Error) -> String {
+    match error.get_ref() {
+        Some(cause) => crate::peer::channel::chain(cause),
+        None => error.to_string(),
+    }
+}
+
 /// Reads a whole snapshot file into a store.
-pub(crate) async fn restore(mut reader: SnapshotReader) -> io::Result<Store> {
+pub(crate) async fn restore(mut reader: SnapshotReader, versions: Versions) -> io::Result<Store> {
     let mut restore = StoreRestore::new();
     while let Some(chunk) = reader.next().await.map_err(io::Error::other)? {
         restore.push(&chunk).map_err(io::Error::other)?;
     }
-    restore.finish().map_err(io::Error::other)
+    let store = restore.finish().map_err(io::Error::other)?;
+    versions.check_store(&store).map_err(io::Error::other)?;
+    Ok(store)
 }

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use mainstay_failure_detector::IgnoredCounts;
 use serde::{Deserialize, Serialize};
 
+use crate::versions::PeerVersions;
+
 /// A member as the cluster records it; stored in the log and in snapshots.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {
@@ -164,6 +166,8 @@ pub struct Counters {
     pub batched_entries: u64,
     /// Round trip of the newest answered ping, by peer.
     pub peer_round_trips: BTreeMap<u64, Duration>,
+    /// What the members announced when they were last greeted, by member.
+    pub peer_versions: BTreeMap<u64, PeerVersions>,
     /// Calls to a peer that failed, by peer.
     pub peer_failures: BTreeMap<u64, u64>,
     /// Elections that this node saw since it started, by the word of their cause.

@@ -25,6 +25,7 @@ use crate::{
     state_machine::{SnapshotMark, restore},
     status::MemberRecord,
     type_config::{EntryPayload, StoredMembership, position},
+    versions::{UnknownRules, Versions},
 };
 
 /// The store of a stopped node after its last entry, and its cluster as it knew it.
@@ -72,6 +73,17 @@ pub enum SurvivorError {
         #[source]
         source: EnvelopeError,
     },
+    /// Rules that this version does not know.
+    #[error(
+        "entry {index} of its log cannot be applied; use the version of Mainstay that wrote it"
+    )]
+    Rules {
+        /// The entry.
+        index: u64,
+        /// The rules.
+        #[source]
+        source: UnknownRules,
+    },
     /// A membership that this version cannot read.
     #[error("entry {index} of its log cannot be read; use the version of Mainstay that wrote it")]
     Membership {
@@ -108,7 +120,9 @@ impl Survivor {
         if let Some(reader) = reader {
             let mark = SnapshotMark::from_bytes(&reader.info().meta);
             let mark = mark.map_err(SurvivorError::SnapshotContent)?;
-            survivor.store = restore(reader).await.map_err(SurvivorError::SnapshotContent)?;
+            survivor.store = restore(reader, Versions::default())
+                .await
+                .map_err(SurvivorError::SnapshotContent)?;
             survivor.note_membership(&mark.membership);
             applied = mark.last.as_ref().map(position);
         }
@@ -161,6 +175,10 @@ impl Survivor {
             EntryPayload::Normal(encoded) => {
                 let envelope = Envelope::from_bytes(&encoded.0)
                     .map_err(|source| SurvivorError::Entry { index, source })?;
+                let is_empty = || self.store.sequence() == 0;
+                Versions::default()
+                    .check_command(&envelope.proposal.command, is_empty)
+                    .map_err(|source| SurvivorError::Rules { index, source })?;
                 self.store.apply(envelope, term);
             }
             EntryPayload::Membership(membership) => {

@@ -44,7 +44,7 @@ pub enum Command {
     },
     /// Opens a session of numbered writes; its id is the sequence of this command.
     SessionOpen,
-    /// Replaces the replicated settings.
+    /// Replaces the replicated settings; after the first ones the format stays as it is.
     Configure(Settings),
     /// Applies an envelope of a source site, with the source's revision; room for a standby site.
     Replicated {
@@ -56,6 +56,11 @@ pub enum Command {
         source_revision: u64,
         /// The source's envelope, encoded.
         envelope: Bytes,
+    },
+    /// Goes over to newer rules; see [`Settings::format`]. Nothing happens if they are in force.
+    RaiseFormat {
+        /// The number of the rules.
+        format: u64,
     },
 }
 

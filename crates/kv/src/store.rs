@@ -414,12 +414,22 @@ impl Store {
                 Ok(Outcome::SessionOpened { session: self.sequence })
             }
             Command::Configure(settings) => {
-                settings.check_change(&self.settings)?;
-                self.set_settings(settings);
+                let format = self.format_after(settings.format);
+                self.set_settings(Settings { format, ..settings });
+                Ok(Outcome::Configured)
+            }
+            Command::RaiseFormat { format } => {
+                let format = format.max(self.settings.format);
+                self.set_settings(Settings { format, ..self.settings.clone() });
                 Ok(Outcome::Configured)
             }
             Command::Replicated { .. } => Err(Refusal::Unsupported),
         }
+    }
+
+    /// The format after settings that state `stated`: the first settings of a cluster choose it.
+    const fn format_after(&self, stated: u64) -> u64 {
+        if self.sequence == 1 { stated } else { self.settings.format }
     }
 
     const fn applied(&self, result: Result<Outcome, Refusal>) -> Applied {

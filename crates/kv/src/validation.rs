@@ -34,7 +34,8 @@ impl Command {
             | Self::LeaseGrant { .. }
             | Self::LeaseRevoke { .. }
             | Self::LeaseKeepAlive { .. }
-            | Self::SessionOpen => Ok(()),
+            | Self::SessionOpen
+            | Self::RaiseFormat { .. } => Ok(()),
         }
     }
 }

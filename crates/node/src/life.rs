@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use mainstay_consensus::{Birth, Consensus, StartError};
+use mainstay_consensus::{Birth, Consensus, StartError, Versions};
 use mainstay_etcd::EtcdApi;
 use mainstay_service::{Door, Limits};
 use mainstay_storage::StorageOptions;
@@ -332,6 +332,7 @@ fn consensus_options(
         birth: config.birth.clone(),
         settings: config.settings(),
         storage,
+        versions: Versions::default(),
     }
 }
 

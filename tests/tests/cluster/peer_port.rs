@@ -126,8 +126,10 @@ async fn peers_of_another_cluster_or_protocol_are_turned_away_by_name() {
     drop(stream);
 
     let other_cluster = forged(&greeting, |bytes| bytes[id_at] ^= 1);
-    let newer = forged(&greeting, |bytes| bytes[PROTOCOL_AT..PROTOCOL_AT + 2].fill(9));
-    for (stranger, said) in [(other_cluster, "belongs to cluster"), (newer, "peer protocol 9 to 9")]
+    let newer = forged(&greeting, |bytes| {
+        bytes[PROTOCOL_AT..PROTOCOL_AT + 4].copy_from_slice(&[9, 0, 9, 0]);
+    });
+    for (stranger, said) in [(other_cluster, "belongs to cluster"), (newer, "peer protocol 9 only")]
     {
         let answer = answer_to(&address, &stranger).await;
         assert_eq!(answer.get(8), Some(&HELLO_ANSWER), "a sentence is owed: {answer:?}");

@@ -257,8 +257,13 @@ impl MemberChanges {
     ) -> Result<Candidate, MembershipError> {
         let unreachable =
             |why: String| MembershipError::Unreachable { address: address.to_owned(), why };
-        let channel = self.0.parts.links.stranger(address);
-        let state: BirthState = match channel.call(&Call::BirthQuery, INTERVIEW_DEADLINE).await {
+        let (channel, announced) = self.0.parts.links.stranger(address);
+        let answer = channel.call(&Call::BirthQuery, INTERVIEW_DEADLINE).await;
+        if let Some(why) = announced.obstacle() {
+            let address = address.to_owned();
+            return Err(MembershipError::Protocol { address, why: why.to_string() });
+        }
+        let state: BirthState = match answer {
             Ok(Answer::Birth(state)) => state,
             Ok(_other) => return Err(unreachable("it gave an answer of another kind".to_owned())),
             Err(CallError::NotSent(why)) => return Err(unreachable(why.to_string())),
@@ -443,7 +448,7 @@ impl MemberChanges {
     /// Tells a new member which cluster it is in, until it has heard it.
     fn tell(&self, record: MemberRecord) {
         let Introduction { cluster_id, epoch, .. } = *self.0.introduction;
-        let channel = self.0.parts.links.stranger(&record.peer_address);
+        let (channel, _announced) = self.0.parts.links.stranger(&record.peer_address);
         let founders = BTreeMap::from([(record.folder_id, record)]);
         let notice = BirthNotice { cluster_id, epoch, founders };
         world::spawn(async move {

@@ -176,6 +176,14 @@ pub enum MembershipError {
         /// The newest that the node knows.
         newest: u64,
     },
+    /// The node and the leader have no protocol in common.
+    #[error("the node at {address} cannot be a member: {why}")]
+    Protocol {
+        /// Where it answers.
+        address: String,
+        /// What both speak, and what to do.
+        why: String,
+    },
     /// There are as many members as there may be.
     #[error("a cluster has at most {max} members; remove one first: mainstay member remove NAME")]
     TooMany {
@@ -222,6 +230,7 @@ impl MembershipError {
             Self::OtherNode { .. } => "other_node",
             Self::OtherCluster { .. } => "other_cluster",
             Self::Format { .. } => "format",
+            Self::Protocol { .. } => "protocol",
             Self::TooMany { .. } => "too_many_members",
             Self::NotHandedOver { .. } => "not_handed_over",
             Self::OutcomeUnknown => "outcome_unknown",

@@ -17,13 +17,14 @@ use std::{
 use bytes::{Buf, BufMut};
 use mainstay_world::{self as world, Net};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::peer::{
     frame::{Frame, FrameError, FrameReader, FrameWriter, split},
     handshake::{ConnectionKind, HandshakeError, HandshakeRefusal, Introduction, greet},
     message::{ANSWER, Answer, CALL, Call},
 };
+use crate::versions::Announced;
 
 /// Calls that may wait to be written.
 const CALLS_WAITING_MAX: usize = 4096;
@@ -68,6 +69,8 @@ pub(crate) struct Route {
     pub(crate) kind: ConnectionKind,
     /// Set when the peer says that this node was removed from the cluster.
     pub(crate) removal: watch::Sender<bool>,
+    /// What peers announce, and why nothing can be said to some.
+    pub(crate) announced: Announced,
 }
 
 impl Route {
@@ -84,10 +87,21 @@ impl Route {
             Ok::<_, HandshakeError>((reader, writer, theirs))
         });
         match dialled.await {
-            Ok(Ok((_, _, theirs))) if self.expected.is_some_and(|id| id != theirs.node_id) => {
+            Ok(Ok((_, _, (theirs, _)))) if self.expected.is_some_and(|id| id != theirs.node_id) => {
                 Err(format!("{} is now node {:016x}", self.address, theirs.node_id).into())
             }
-            Ok(Ok((reader, writer, _theirs))) => Ok((reader, writer)),
+            Ok(Ok((reader, writer, theirs))) => {
+                self.announced.clear(&self.address);
+                self.announced.note(theirs.0.node_id, theirs.1);
+                Ok((reader, writer))
+            }
+            Ok(Err(error)) if error.is_of_versions() => {
+                let why: Arc<str> = chain(&error).into();
+                if self.announced.note_obstacle(&self.address, &why) {
+                    warn!(peer = %self.address, %why, "nothing can be said to a peer");
+                }
+                Err(why)
+            }
             Ok(Err(error)) => {
                 if let HandshakeError::Refused { refusal: HandshakeRefusal::Removed, .. } = &error {
                     self.removal.send_replace(true);

@@ -8,9 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use mainstay_world::{self as world, Net};
 
-use crate::peer::{
-    frame::split,
-    handshake::{self, ConnectionKind, Introduction},
+use crate::{
+    peer::{
+        frame::split,
+        handshake::{self, ConnectionKind, Introduction},
+    },
+    versions::{FormatInForce, Versions},
 };
 
 /// What stands behind a peer address.
@@ -43,6 +46,8 @@ pub async fn ask_peer(net: &Arc<dyn Net>, address: &str, deadline: Duration) -> 
         cluster_id: 0,
         epoch: 0,
         node_id: world::random_u64().max(1),
+        versions: Versions::default(),
+        format: FormatInForce::default(),
         name: "inquiry".to_owned(),
         heartbeat_ms: 0,
         election_timeout_ms_min: 0,

@@ -19,6 +19,7 @@ use crate::{
         message::Pong,
     },
     status::MemberRecord,
+    versions::Announced,
 };
 
 /// A peer that answered a ping within this time is healthy.
@@ -103,6 +104,7 @@ pub(crate) struct Links {
     introduction: Arc<Introduction>,
     dial_deadline: Duration,
     removal: watch::Sender<bool>,
+    announced: Announced,
     /// The last entry in the snapshot that is being sent to a peer.
     snapshots: Arc<Mutex<BTreeMap<u64, u64>>>,
     links: Mutex<BTreeMap<u64, (String, Link)>>,
@@ -120,6 +122,7 @@ impl Links {
             introduction,
             dial_deadline,
             removal,
+            announced: Announced::default(),
             snapshots: Arc::default(),
             links: Mutex::default(),
         }
@@ -144,8 +147,14 @@ impl Links {
         self.removal.subscribe()
     }
 
-    /// A control channel to whoever answers at `address`, in a cluster or not.
-    pub(crate) fn stranger(&self, address: &str) -> Channel {
+    /// What the peers announced in their greetings.
+    pub(crate) const fn announced(&self) -> &Announced {
+        &self.announced
+    }
+
+    /// A control channel to whoever answers at `address`, in a cluster or not; and what it
+    /// announces.
+    pub(crate) fn stranger(&self, address: &str) -> (Channel, Announced) {
         let introduction = Introduction { cluster_id: 0, epoch: 0, ..(*self.introduction).clone() };
         let route = Route {
             net: Arc::clone(&self.net),
@@ -154,8 +163,10 @@ impl Links {
             expected: None,
             kind: ConnectionKind::Control,
             removal: watch::Sender::new(false),
+            announced: Announced::default(),
         };
-        Channel::start(route, self.dial_deadline, 1)
+        let announced = route.announced.clone();
+        (Channel::start(route, self.dial_deadline, 1), announced)
     }
 
     /// The time a dial may take.
@@ -178,6 +189,7 @@ impl Links {
             expected: Some(node_id),
             kind,
             removal: self.removal.clone(),
+            announced: self.announced.clone(),
         };
         let channel =
             |kind, timeouts_max| Channel::start(route(kind), self.dial_deadline, timeouts_max);

@@ -26,3 +26,4 @@ pub(crate) mod message;
 pub(crate) mod network;
 pub(crate) mod server;
 pub(crate) mod snapshot_stream;
+pub(crate) mod turned_away;

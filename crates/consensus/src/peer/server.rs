@@ -75,8 +75,16 @@ pub(crate) async fn accept(core: Arc<Core>, mut listener: Box<dyn Listener>) {
 async fn serve(core: &Arc<Core>, stream: Stream, from: SocketAddr) -> Result<(), HandshakeError> {
     let (mut reader, mut writer) = split(stream);
     let greeted = world::timeout(HANDSHAKE_DEADLINE, async {
-        let theirs = handshake::listen(&mut reader).await?;
         let ours = core.introduction();
+        let theirs = match handshake::listen(&mut reader, ours.versions).await {
+            Err(refusal @ HandshakeError::Protocol { .. }) => {
+                warn!(%from, %refusal, "a peer was turned away");
+                let versions = ours.versions;
+                handshake::answer_without_a_common_protocol(&mut writer, versions).await?;
+                return Err(refusal);
+            }
+            greeting => greeting?,
+        };
         let verdict = if core.is_storage_failed() {
             Err(HandshakeRefusal::StorageFailed)
         } else if core.store.is_removed(theirs.node_id) {
@@ -84,9 +92,15 @@ async fn serve(core: &Arc<Core>, stream: Stream, from: SocketAddr) -> Result<(),
         } else {
             handshake::judge(&ours, &theirs)
         };
-        if let Err(refusal) = &verdict {
-            warn!(%from, name = %theirs.name, node = %format_args!("{:016x}", theirs.node_id),
-                %refusal, "a peer was turned away");
+        match &verdict {
+            Ok(protocol) => {
+                if let Some(running) = core.running()
+                    && theirs.cluster_id == ours.cluster_id
+                {
+                    running.links.announced().note(theirs.node_id, theirs.versions(*protocol));
+                }
+            }
+            Err(refusal) => core.turned_away.tell(&from, &theirs, refusal),
         }
         handshake::answer(&mut writer, ours.hello(theirs.kind), verdict.clone()).await?;
         Ok::<_, HandshakeError>(verdict.is_ok().then_some(theirs))
@@ -317,6 +331,11 @@ async fn serve_snapshot(
     };
     let answer = match received.await {
         Ok(arrived) => {
+            if let Err(unknown) = core.options().versions.check_store(&arrived.store) {
+                warn!(error = %unknown, "a snapshot was refused");
+                let refusal = SnapshotAnswer::Failed(unknown.to_string());
+                return Ok(snapshot_stream::reply(&mut writer, &refusal).await?);
+            }
             let snapshot = openraft::Snapshot {
                 meta: arrived.meta,
                 snapshot: SnapshotData::Received { store: arrived.store, removed: arrived.removed },

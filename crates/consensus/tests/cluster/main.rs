@@ -11,4 +11,5 @@ mod node;
 mod recovery;
 mod stalling_disk;
 mod survivors;
+mod versions;
 mod writes;

@@ -11,7 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use mainstay_consensus::{Birth, BootstrapPeer, Consensus, Options, ProposeError, StartError};
+use mainstay_consensus::{
+    Birth, BootstrapPeer, Consensus, Options, ProposeError, StartError, Versions,
+};
 use mainstay_kv::{
     Proposal, Settings,
     command::{Command, KeyRange, Put},
@@ -48,14 +50,15 @@ impl Node {
         list: &[BootstrapPeer],
     ) -> Result<Self, StartError> {
         let own = list.iter().find(|peer| peer.name == name).expect("the list names the node");
-        Self::start_as(folder, own, Birth::Bootstrap(list.to_vec()))
+        Self::start_as(folder, own, Birth::Bootstrap(list.to_vec()), Versions::default())
     }
 
-    /// Starts a node on `folder` that finds its cluster by `birth`.
+    /// Starts a node on `folder` that finds its cluster by `birth`, as the program of `versions`.
     pub(crate) fn start_as(
         folder: &Path,
         own: &BootstrapPeer,
         birth: Birth,
+        versions: Versions,
     ) -> Result<Self, StartError> {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -70,6 +73,7 @@ impl Node {
             birth,
             settings: Settings::default(),
             storage: StorageOptions::default(),
+            versions,
         };
         let address = own.peer_address.clone();
         let disk = Arc::new(RealDisk::start(folder, "log").expect("a thread"));
@@ -117,13 +121,20 @@ pub(crate) struct Cluster {
     pub(crate) folders: Vec<tempfile::TempDir>,
     pub(crate) list: Vec<BootstrapPeer>,
     pub(crate) nodes: Vec<Option<Node>>,
+    /// What each node speaks and applies from its next start on.
+    pub(crate) versions: Vec<Versions>,
 }
 
 impl Cluster {
     /// Starts three nodes and waits until all follow one leader.
     pub(crate) fn three() -> Self {
-        let folders = (0..3).map(|_| tempfile::tempdir().expect("a folder")).collect();
-        let list = free_ports(3)
+        Self::of(3, Versions::default())
+    }
+
+    /// Starts `count` nodes of the program of `versions`, and waits until all follow one leader.
+    pub(crate) fn of(count: usize, versions: Versions) -> Self {
+        let folders = (0..count).map(|_| tempfile::tempdir().expect("a folder")).collect();
+        let list = free_ports(count)
             .into_iter()
             .enumerate()
             .map(|(at, port)| BootstrapPeer {
@@ -131,8 +142,9 @@ impl Cluster {
                 peer_address: format!("127.0.0.1:{port}"),
             })
             .collect();
-        let mut cluster = Self { folders, list, nodes: vec![None, None, None] };
-        for at in 0..3 {
+        let nodes = (0..count).map(|_| None).collect();
+        let mut cluster = Self { folders, list, nodes, versions: vec![versions; count] };
+        for at in 0..count {
             cluster.start(at);
         }
         cluster.leader();
@@ -141,14 +153,21 @@ impl Cluster {
 
     /// Starts one more node that waits to be added; its place.
     pub(crate) fn start_waiting(&mut self, name: &str) -> usize {
+        self.start_waiting_as(name, Versions::default())
+    }
+
+    /// As [`Self::start_waiting`], as the program of `versions`.
+    pub(crate) fn start_waiting_as(&mut self, name: &str, versions: Versions) -> usize {
         let port = free_ports(1)[0];
         let peer_address = format!("127.0.0.1:{port}");
         let own = BootstrapPeer { name: name.to_owned(), peer_address };
         let folder = tempfile::tempdir().expect("a folder");
-        let node = Node::start_as(folder.path(), &own, Birth::Join("http://nowhere:1".to_owned()));
+        let birth = Birth::Join("http://nowhere:1".to_owned());
+        let node = Node::start_as(folder.path(), &own, birth, versions);
         self.folders.push(folder);
         self.list.push(own);
         self.nodes.push(Some(node.expect("the node starts")));
+        self.versions.push(versions);
         self.nodes.len() - 1
     }
 
@@ -159,8 +178,13 @@ impl Cluster {
 
     /// Starts node `at` on its folder.
     pub(crate) fn start(&mut self, at: usize) {
-        let node = Node::start(self.folders[at].path(), &self.list[at].name, &self.list);
-        self.nodes[at] = Some(node.expect("the node starts"));
+        self.nodes[at] = Some(self.try_start(at).expect("the node starts"));
+    }
+
+    /// Starts node `at` on its folder, if it can.
+    pub(crate) fn try_start(&self, at: usize) -> Result<Node, StartError> {
+        let birth = Birth::Bootstrap(self.list.clone());
+        Node::start_as(self.folders[at].path(), &self.list[at], birth, self.versions[at])
     }
 
     /// Kills node `at`.

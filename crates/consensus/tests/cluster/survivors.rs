@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use mainstay_consensus::{
-    Birth, Consensus, NewCluster, Options, PeerAnswer, Seed, Survivor, ask_peer,
+    Birth, Consensus, NewCluster, Options, PeerAnswer, Seed, Survivor, Versions, ask_peer,
 };
 use mainstay_kv::{EPOCH_JUMP, Settings};
 use mainstay_storage::{FolderReading, StorageOptions};
@@ -32,6 +32,7 @@ fn options(name: &str) -> Options {
         birth: Birth::Resume,
         settings: Settings::default(),
         storage: StorageOptions::default(),
+        versions: Versions::default(),
     }
 }
 

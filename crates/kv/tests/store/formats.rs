@@ -72,6 +72,7 @@ fn commands() -> Vec<(Command, &'static str)> {
             },
             "0a0102030165",
         ),
+        (Command::RaiseFormat { format: 2 }, "0b02"),
     ]
 }
 

@@ -295,7 +295,13 @@ impl Model {
                 Ok(Outcome::SessionOpened { session: self.sequence })
             }
             Command::Configure(settings) => {
-                self.settings = settings.clone();
+                let format =
+                    if self.sequence == 1 { settings.format } else { self.settings.format };
+                self.settings = Settings { format, ..settings.clone() };
+                Ok(Outcome::Configured)
+            }
+            Command::RaiseFormat { format } => {
+                self.settings.format = self.settings.format.max(*format);
                 Ok(Outcome::Configured)
             }
             Command::Replicated { .. } => Err(Refusal::Unsupported),

@@ -1,7 +1,7 @@
 //! The quota: what counts, what is refused, and that it clears by itself. And the settings that
 //! it is one of.
 
-use mainstay_kv::{Command, KeyRange, Origin, Outcome, Refusal, SETTINGS_FORMAT, Settings, Space};
+use mainstay_kv::{Command, KeyRange, Origin, Outcome, Refusal, Settings, Space};
 
 use crate::world::{World, delete, op_delete, op_get, op_put, put, put_leased, single, txn};
 
@@ -105,11 +105,24 @@ fn settings_are_replaced_as_a_whole_or_not_at_all() {
         world.run(Command::Configure(bad)),
         Err(Refusal::InvalidSetting { name, value: 0, .. }) if name == "quota_warning_percent"
     ));
-    let newer = Settings { format: SETTINGS_FORMAT + 1, ..wanted.clone() };
-    assert!(matches!(
-        world.run(Command::Configure(newer)),
-        Err(Refusal::InvalidSetting { name, .. }) if name == "format"
-    ));
     assert_eq!(world.store.settings(), &wanted);
     assert_eq!(world.store.revision(), 1, "settings are no keys");
+}
+
+#[test]
+fn the_format_is_chosen_by_the_first_settings_and_then_only_raised() {
+    let mut world = World::new();
+    let at = |format| Settings { format, ..Settings::default() };
+    world.done(Command::Configure(at(2)));
+    assert_eq!(world.store.settings().format, 2);
+    for (command, format) in [
+        (Command::Configure(at(1)), 2),
+        (Command::Configure(at(7)), 2),
+        (Command::RaiseFormat { format: 3 }, 3),
+        (Command::RaiseFormat { format: 2 }, 3),
+        (Command::Configure(at(2)), 3),
+    ] {
+        assert_eq!(world.run(command.clone()), Ok(Outcome::Configured));
+        assert_eq!(world.store.settings().format, format, "after {command:?}");
+    }
 }

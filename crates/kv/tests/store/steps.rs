@@ -151,6 +151,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => Just(Command::SessionOpen),
         2 => Just(Command::Tick),
         1 => settings().prop_map(Command::Configure),
+        1 => (1..4_u64).prop_map(|format| Command::RaiseFormat { format }),
     ]
 }
 

@@ -37,6 +37,7 @@ fn node(front: &Front, free_bytes: Option<u64>) -> Document {
     document.text("{");
     names.write_identity(&mut document, status.node_id);
     document.text(",\"version\":").string(VERSION).text(",");
+    write_versions(&mut document, front, &names);
     // Taken last of all that waits: whoever asks compares it with its own clock.
     document.number("wall_clock_ms", mainstay_world::wall_clock_ms()).text(",");
     write_disk(&mut document, &status, consensus.storage().as_ref(), free_bytes);
@@ -53,10 +54,50 @@ fn node(front: &Front, free_bytes: Option<u64>) -> Document {
         document.text(",").flag("healthy", healthy).text(",");
         document.duration_ms("round_trip_ms", *round_trip).text(",");
         let failures = counters.peer_failures.get(id).copied().unwrap_or(0);
-        document.decimal("failures", failures).text("}");
+        document.decimal("failures", failures);
+        match counters.peer_versions.get(id) {
+            Some(told) => {
+                document.text(",").number("protocol", told.protocol.into()).text(",\"formats\":{");
+                write_span(document, told.formats.0, told.formats.1);
+                document.text("}");
+            }
+            None => {
+                document.text(",\"protocol\":null,\"formats\":null");
+            }
+        }
+        document.text("}");
     });
     document.text("}");
     document
+}
+
+/// What the node speaks and applies, and what is in force.
+fn write_versions(document: &mut Document, front: &Front, names: &MemberNames) {
+    let consensus = front.door.consensus();
+    let versions = consensus.versions();
+    document.text("\"protocols\":{");
+    write_span(document, versions.protocols.0.into(), versions.protocols.1.into());
+    document.text("},\"formats\":{");
+    write_span(document, versions.formats.0, versions.formats.1);
+    let in_force = front.door.store(|store| store.settings().format);
+    document.text(",").number("in_force", in_force).text(",\"held_up\":");
+    match consensus.held_up_format() {
+        None => {
+            document.text("null},");
+        }
+        Some(held) => {
+            document.text("{").number("newest", held.format).text(",");
+            document.duration_ms("for_ms", held.since).text(",\"by\":");
+            document.list(&held.by, |document, id| {
+                document.string(&names.spoken(*id));
+            });
+            document.text("}},");
+        }
+    }
+}
+
+fn write_span(document: &mut Document, oldest: u64, newest: u64) {
+    document.number("oldest", oldest).text(",").number("newest", newest);
 }
 
 /// What the node knows of its disk; nulls before it is in a cluster.

@@ -67,6 +67,16 @@ impl Sources {
                 status.applied_index,
             ),
             ("mainstay_term", "The term", status.term),
+            (
+                "mainstay_format_in_force",
+                "The replicated format that the store follows",
+                self.door.store(|store| store.settings().format),
+            ),
+            (
+                "mainstay_format_newest",
+                "The newest replicated format that this node applies",
+                self.door.consensus().versions().formats.1,
+            ),
             ("mainstay_snapshot_index", "Last entry in the newest snapshot", status.snapshot_index),
             (
                 "mainstay_read_only",

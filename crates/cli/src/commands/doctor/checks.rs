@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use mainstay_client::{Cluster, FailureDetector, Member, NodeReport};
+use mainstay_client::{Cluster, FailureDetector, FormatReport, Member, NodeReport};
 
 use super::report::Finding;
 
@@ -107,6 +107,7 @@ pub(super) fn judge(examined: &Examined) -> Vec<Finding> {
     findings.push(one_cluster(&told));
     findings.push(quorum(&told));
     findings.push(versions(&told));
+    findings.extend(formats(&told));
     findings.push(clocks(&told));
     findings.push(elections(&told, examined.now_ms));
     for told in &told {
@@ -225,6 +226,48 @@ fn versions(told: &[&Told]) -> Finding {
         format!("versions {} run together", found.join(" and ")),
         "finish the upgrade; docs/runbook/rolling-upgrade.md",
     )
+}
+
+/// Whether everybody can follow the rules that are in force, and who holds newer ones up.
+fn formats(told: &[&Told]) -> Option<Finding> {
+    let known: Vec<(&Told, &FormatReport)> =
+        told.iter().filter_map(|told| Some((*told, told.node.formats.as_ref()?))).collect();
+    let in_force = known.iter().map(|(_told, formats)| formats.in_force).max()?;
+    let behind: Vec<String> = known
+        .iter()
+        .filter(|(_told, formats)| !(formats.oldest..=formats.newest).contains(&in_force))
+        .map(|(told, _formats)| name(told))
+        .collect();
+    if !behind.is_empty() {
+        return Some(Finding::fail(
+            "format",
+            "-",
+            format!("format {in_force} is in force, and {} cannot follow it", behind.join(", ")),
+            "start these nodes with the version that the others run; \
+             docs/runbook/rolling-upgrade.md",
+        ));
+    }
+    if let Some(held) = known.iter().find_map(|(_told, formats)| formats.held_up.as_ref()) {
+        return Some(Finding::warn(
+            "format",
+            "-",
+            format!(
+                "format {in_force} is in force; {} holds format {} up, for {} min under this leader",
+                held.by.join(", "),
+                held.newest,
+                (held.for_ms / 60_000.0).floor(),
+            ),
+            "finish the upgrade, or remove members that do not come back; \
+             docs/runbook/rolling-upgrade.md",
+        ));
+    }
+    let newest = known.iter().map(|(_told, formats)| formats.newest).max()?;
+    Some(if newest > in_force {
+        let found = format!("format {in_force} is in force, and not all nodes know {newest}");
+        Finding::warn("format", "-", found, "finish the upgrade; docs/runbook/rolling-upgrade.md")
+    } else {
+        Finding::ok("format", "-", format!("format {in_force} is in force, the newest of all"))
+    })
 }
 
 /// How far the wall clocks of the nodes are apart at least.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_client::{DiskReport, NodeState, PeerReport, StoreReport};
+use mainstay_client::{DiskReport, HeldUpFormat, NodeState, PeerReport, Span, StoreReport};
 
 use super::*;
 use crate::commands::doctor::report::Verdict;
@@ -24,6 +24,8 @@ fn told(id: u64) -> Told {
         healthy: true,
         round_trip_ms: 0.5,
         failures: 0,
+        protocol: Some(1),
+        formats: Some(Span { oldest: 1, newest: 1 }),
     };
     Told {
         cluster: Cluster {
@@ -46,6 +48,8 @@ fn told(id: u64) -> Told {
             id,
             name: Some(format!("n{id}")),
             version: "1.0.0".to_owned(),
+            protocols: Some(Span { oldest: 1, newest: 1 }),
+            formats: Some(FormatReport { oldest: 1, newest: 1, in_force: 1, held_up: None }),
             wall_clock_ms: 0,
             disk: DiskReport {
                 syncs: 10,
@@ -93,10 +97,10 @@ fn assert_verdict(check: &str, wanted: Verdict, change: impl FnOnce(&mut [Told])
 fn a_well_cluster_has_nothing_but_oks() {
     let findings = judge(&examined(|_told| {}));
     assert!(findings.iter().all(|finding| finding.verdict == Verdict::Ok), "{findings:#?}");
-    for check in ["reach", "cluster", "quorum", "version", "clock", "elections", "serving"] {
+    for check in ["reach", "cluster", "quorum", "version", "format", "clock", "elections"] {
         verdict(&findings, check);
     }
-    for check in ["sync", "disk", "quota", "processor", "link", "lag"] {
+    for check in ["serving", "sync", "disk", "quota", "processor", "link", "lag"] {
         verdict(&findings, check);
     }
 }
@@ -147,6 +151,35 @@ fn what_nodes_say_is_wrong_is_wrong() {
     assert_verdict("quorum", Fail, |told| {
         told.iter_mut().for_each(|told| told.cluster.leader = None);
     });
+}
+
+#[test]
+fn a_format_that_somebody_cannot_follow_is_told_with_who_it_is() {
+    use Verdict::{Fail, Ok, Warn};
+    let knows = |told: &mut Told, oldest, newest, in_force| {
+        told.node.formats = Some(FormatReport { oldest, newest, in_force, held_up: None });
+    };
+    let all = |told: &mut [Told], oldest, newest, in_force| {
+        told.iter_mut().for_each(|told| knows(told, oldest, newest, in_force));
+    };
+    assert_verdict("format", Ok, |told| all(told, 1, 2, 2));
+    // A node that is too old to say what it knows.
+    assert_verdict("format", Ok, |told| told[2].node.formats = None);
+    assert_verdict("format", Warn, |told| knows(&mut told[0], 1, 2, 1));
+    assert_verdict("format", Fail, |told| {
+        all(told, 1, 2, 2);
+        knows(&mut told[1], 1, 1, 1);
+    });
+    let held = examined(|told| {
+        knows(&mut told[0], 1, 2, 1);
+        let by = vec!["n3".to_owned()];
+        let held_up = Some(HeldUpFormat { newest: 2, for_ms: 7_200_000.0, by });
+        told[0].node.formats.as_mut().expect("is there").held_up = held_up;
+    });
+    let findings = judge(&held);
+    assert_eq!(verdict(&findings, "format"), Warn);
+    let found = &findings.iter().find(|finding| finding.check == "format").expect("some").found;
+    assert!(found.contains("n3 holds format 2 up, for 120 min"), "{found}");
 }
 
 #[test]
