@@ -16,8 +16,8 @@ use crate::{
         bench::BenchArguments, compact::CompactArguments, completion::CompletionArguments,
         del::DelArguments, detector::DetectorArguments, dev::DevArguments, doctor::DoctorArguments,
         get::GetArguments, leader::LeaderArguments, lease::LeaseArguments, member::MemberArguments,
-        put::PutArguments, recover::RecoverArguments, serve::ServeArguments, txn::TxnArguments,
-        watch::WatchArguments,
+        put::PutArguments, read_only::ReadOnlyArguments, recover::RecoverArguments,
+        serve::ServeArguments, txn::TxnArguments, watch::WatchArguments,
     },
     encoding::parse_duration,
 };
@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Lease(LeaseArguments),
     /// Forget versions of keys that are older than a revision
     Compact(CompactArguments),
+    /// Hold writes back on all nodes, or take them again
+    ReadOnly(ReadOnlyArguments),
     /// Show the members of the cluster and how many failures it tolerates now
     Status,
     /// Add, promote, remove and list members

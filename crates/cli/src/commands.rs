@@ -14,6 +14,7 @@ pub(crate) mod leader;
 pub(crate) mod lease;
 pub(crate) mod member;
 pub(crate) mod put;
+pub(crate) mod read_only;
 pub(crate) mod recover;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -53,6 +54,7 @@ async fn run_client(command: Command, cluster: ClusterArguments) -> anyhow::Resu
         Command::Watch(watch) => watch::run(watch, &client, output).await,
         Command::Lease(lease) => lease::run(lease, &client, output).await,
         Command::Compact(compact) => compact::run(&compact, &client, output).await,
+        Command::ReadOnly(read_only) => read_only::run(&read_only, &client, output).await,
         Command::Status => status::run(&client, output).await,
         Command::Member(member) => member::run(&member, &client, output).await,
         Command::Leader(leader) => leader::run(&leader, &client, output).await,

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use mainstay_client::{CallError, Failure, TookEffect, WatchError};
+use mainstay_client::{CallError, Failure, ReadOnly, TookEffect, WatchError};
 use serde::Serialize;
 
 use crate::{
@@ -125,7 +125,10 @@ fn advice(error: &CallError) -> Option<String> {
             "no_leader" | "not_ready" | "shutting_down" => {
                 "try again shortly; `mainstay status` shows which nodes are missing"
             }
-            "read_only" => "`mainstay health` shows what holds writes back; reads go on",
+            "read_only" => match problem.read_only() {
+                Some(ReadOnly::Operator) => "`mainstay read-only off` lets writes in again",
+                _ => "`mainstay health` shows what holds writes back; reads go on",
+            },
             "unknown_member" => "`mainstay status` shows the members",
             "not_healthy" | "lagging" | "no_candidate" => {
                 "`mainstay detector` shows who is well; try again, or name another node"

@@ -343,10 +343,10 @@ fn verdict_on_refusal(problem: &Problem, repeatable: bool, is_read: bool) -> Ver
     match (problem.status, problem.code.as_str()) {
         // Another node can help at once; a full store stays full until somebody makes room.
         (503, "shutting_down" | "not_ready") => Verdict::Elsewhere,
-        (503, "read_only") => match problem.reason.as_deref() {
-            Some("no_quorum" | "storage_failed") => Verdict::After(Duration::ZERO),
-            _ => Verdict::Final,
-        },
+        (503, "read_only") if problem.read_only().is_some_and(|reason| reason.passes()) => {
+            Verdict::After(Duration::ZERO)
+        }
+        (503, "read_only") => Verdict::Final,
         (503 | 504, _) => Verdict::After(Duration::ZERO),
         (429, _) => Verdict::After(Duration::from_millis(problem.retry_after_ms.unwrap_or(0))),
         _ => Verdict::Final,

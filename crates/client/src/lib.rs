@@ -63,6 +63,7 @@ mod lock;
 mod member;
 mod node;
 mod queue;
+mod read_only;
 mod retry;
 mod session;
 mod sse;
@@ -97,6 +98,7 @@ pub use mainstay_kv::{
 pub use member::{MemberChange, NewMember};
 pub use node::{DiskReport, FormatReport, HeldUpFormat, NodeReport, PeerReport, Span, StoreReport};
 pub use queue::QueueError;
+pub use read_only::{ReadOnly, ReadOnlyChange};
 pub use session::{Session, fresh_key};
 pub use txn::{Compacted, TxnAnswer, TxnRequest};
 pub use txn_json::{txn_from_json, txn_outcome_json};

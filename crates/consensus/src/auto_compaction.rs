@@ -46,7 +46,8 @@ impl AutoCompaction {
             let age = Duration::from_millis(settings.compaction_age_ms);
             let now = Instant::now();
             ages.note(now, revision, age);
-            if !self.leadership.borrow().leads {
+            // What an operator holds still keeps its history as well.
+            if !self.leadership.borrow().leads || settings.read_only {
                 continue;
             }
             let aged = ages.older_than(now, age);

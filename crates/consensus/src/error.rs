@@ -42,7 +42,10 @@ pub enum NotTaken {
         limit: usize,
     },
     /// Writes are refused for now.
-    #[error("the cluster is read-only ({}); the data is safe", reason.as_str())]
+    #[error(
+        "writes are refused: {} ({}); the data is safe, reads go on; {}",
+        reason.why(), reason.as_str(), reason.remedy()
+    )]
     ReadOnly {
         /// Why.
         reason: ReadOnlyReason,

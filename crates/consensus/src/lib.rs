@@ -218,7 +218,7 @@ impl Consensus {
                 Ok(applied) => return Ok(applied),
                 Err(Unapplied::NotLeader) => {
                     if !wait_for_change(&mut leadership, deadline).await {
-                        return Err(NotTaken::NoLeader.into());
+                        return Err(self.why_nobody_led(&running).into());
                     }
                 }
                 Err(Unapplied::Overloaded { retry_after }) => {
@@ -620,10 +620,23 @@ impl Consensus {
     fn why_it_waited(&self, running: &Running) -> NotTaken {
         let leadership = *self.core.leadership.borrow();
         match self.read_only(leadership, Some(running)) {
-            Some(ReadOnlyReason::NoQuorum) => NotTaken::NoLeader,
             Some(reason) => NotTaken::ReadOnly { reason },
             None => NotTaken::Overloaded { retry_after: PAUSE },
         }
+    }
+
+    /// Why no leader was found until the deadline: an election that takes its time, or more.
+    fn why_nobody_led(&self, running: &Running) -> NotTaken {
+        let leadership = *self.core.leadership.borrow();
+        let reason = self.read_only(leadership, Some(running));
+        reason.map_or(NotTaken::NoLeader, |reason| NotTaken::ReadOnly { reason })
+    }
+
+    /// Why this node refuses writes, as far as quorum and disk go.
+    #[must_use]
+    pub fn read_only_reason(&self) -> Option<ReadOnlyReason> {
+        let leadership = *self.core.leadership.borrow();
+        self.read_only(leadership, self.core.running().as_deref())
     }
 
     fn check_open(&self) -> Result<(), NotTaken> {

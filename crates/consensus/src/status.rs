@@ -54,7 +54,7 @@ pub struct MemberStatus {
     pub healthy: bool,
 }
 
-/// Why this node refuses writes although it serves reads.
+/// Why writes are refused although reads are served; the one list of reasons, whoever finds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadOnlyReason {
     /// No quorum for one leader lease.
@@ -63,8 +63,12 @@ pub enum ReadOnlyReason {
     Quota,
     /// The disk is nearly full: the reserve is in use.
     DiskReserve,
-    /// A write or sync failed; only a restart helps.
+    /// A write or sync failed, or an entry cannot be applied; only a restart helps.
     StorageFailed,
+    /// An operator wants it so: the setting `read_only`.
+    Operator,
+    /// The site has no permit to take writes: another one may have its title.
+    DisasterRecovery,
 }
 
 impl ReadOnlyReason {
@@ -76,6 +80,44 @@ impl ReadOnlyReason {
             Self::Quota => "quota",
             Self::DiskReserve => "disk_reserve",
             Self::StorageFailed => "storage_failed",
+            Self::Operator => "operator",
+            Self::DisasterRecovery => "disaster_recovery",
+        }
+    }
+
+    /// All reasons.
+    pub const ALL: [Self; 6] = [
+        Self::NoQuorum,
+        Self::Quota,
+        Self::DiskReserve,
+        Self::StorageFailed,
+        Self::Operator,
+        Self::DisasterRecovery,
+    ];
+
+    /// What happened, as a clause.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::NoQuorum => "no quorum has answered for a leader lease",
+            Self::Quota => "the store is at its quota",
+            Self::DiskReserve => "the disk is nearly full",
+            Self::StorageFailed => "the storage of this node failed",
+            Self::Operator => "an operator made the cluster read-only",
+            Self::DisasterRecovery => "this site has no permit to take writes",
+        }
+    }
+
+    /// What to do, as a clause.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::NoQuorum => "bring voters back, mainstay status shows who is missing",
+            Self::Quota => "delete or compact to make room, or raise quota_bytes",
+            Self::DiskReserve => "make room on the disk of the data folder",
+            Self::StorageFailed => "restart this node, others may take writes meanwhile",
+            Self::Operator => "mainstay read-only off lets writes in again",
+            Self::DisasterRecovery => "write at the site that has the title",
         }
     }
 }

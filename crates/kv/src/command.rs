@@ -173,6 +173,29 @@ pub enum RangeEnd {
     Unbounded,
 }
 
+impl Command {
+    /// Whether it is refused while the setting `read_only` is on: whatever a client begins. What
+    /// lives on by itself (leases that are renewed, ended or expire, sessions, the clock) and what
+    /// operators do goes on.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        match self {
+            Self::Put(_)
+            | Self::Delete(_)
+            | Self::Compact { .. }
+            | Self::LeaseGrant { .. }
+            | Self::Replicated { .. } => true,
+            Self::Txn(txn) => !txn.is_read_only(),
+            Self::Tick
+            | Self::LeaseRevoke { .. }
+            | Self::LeaseKeepAlive { .. }
+            | Self::SessionOpen
+            | Self::Configure(_)
+            | Self::RaiseFormat { .. } => false,
+        }
+    }
+}
+
 impl Txn {
     /// Whether no branch writes anything; such a transaction is a read and needs no log entry.
     #[must_use]

@@ -80,6 +80,7 @@ impl Refusal {
             | Self::InvalidSetting { .. }
             | Self::AnswerTooLarge { .. } => true,
             Self::SpaceExceeded { .. }
+            | Self::ReadOnly
             | Self::SessionEnded { .. }
             | Self::SessionNumberForgotten { .. }
             | Self::SessionWindowExceeded { .. }

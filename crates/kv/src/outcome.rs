@@ -247,4 +247,10 @@ pub enum Refusal {
         /// Bytes allowed.
         limit: u64,
     },
+    /// The setting `read_only` is on.
+    #[error(
+        "an operator made the cluster read-only; the data is safe, reads go on, and writes are \
+         taken again when an operator ends it: mainstay read-only off"
+    )]
+    ReadOnly,
 }

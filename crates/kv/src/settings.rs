@@ -54,6 +54,9 @@ pub struct Settings {
     /// After how long without an answer a voter is let go whose replacement is there, in
     /// milliseconds.
     pub dead_after_ms: u64,
+    /// Whether an operator wants the data to stay as it is: what clients begin is refused; see
+    /// [`Command::is_held_back`](crate::Command::is_held_back).
+    pub read_only: bool,
 }
 
 impl Default for Settings {
@@ -78,6 +81,7 @@ impl Default for Settings {
             autopilot: true,
             learner_stable_ms: 10_000,
             dead_after_ms: 10 * 60 * 1_000,
+            read_only: false,
         }
     }
 }

@@ -367,6 +367,9 @@ impl Store {
     }
 
     fn outcome(&mut self, command: Command) -> Result<Outcome, Refusal> {
+        if self.settings.read_only && command.is_held_back() {
+            return Err(Refusal::ReadOnly);
+        }
         command.check(&self.settings)?;
         match command {
             Command::Tick => Ok(Outcome::Ticked),

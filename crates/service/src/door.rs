@@ -427,6 +427,11 @@ impl Door {
         self.consensus().read(read)
     }
 
+    /// Where writes are held.
+    pub(crate) fn gate(&self) -> &dyn WriteGate {
+        self.0.writes.gate.as_ref()
+    }
+
     /// Consensus, for status and metrics.
     #[must_use]
     pub fn consensus(&self) -> &Consensus {

@@ -2,11 +2,12 @@
 //!
 //! A site that may have lost its title to another one must not acknowledge writes; disaster
 //! recovery closes the gate then. It is asked before a write is proposed, and again before it is
-//! acknowledged, because the title may be lost in between.
+//! acknowledged, because the title may be lost in between. A closed gate is one of the reasons of
+//! [read-only mode](crate::WriteMode).
 
 /// Why writes are held, as a clause for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("writes are held: {why}")]
+#[error("writes are held: {why}; the data is safe, reads go on")]
 pub struct GateClosed {
     /// What happened.
     pub why: &'static str,

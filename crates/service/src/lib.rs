@@ -22,6 +22,7 @@ mod error;
 mod gate;
 mod keep_alive;
 mod range_tree;
+mod read_only;
 mod reads;
 #[cfg(test)]
 mod store_for_tests;
@@ -39,6 +40,7 @@ pub use caller::{Caller, Consistency, Freshness, Read, Written};
 pub use door::{Door, TxnAnswer};
 pub use error::{DoorError, MembersError, SnapshotError, TransferError};
 pub use gate::{GateClosed, OpenGate, WriteGate};
+pub use read_only::WriteMode;
 pub use reads::PageBounds;
 pub use watch::{CancelReason, Watch, WatchMessage, WatchPosition, WatchRequest};
 pub use watch_queue::WatchedRevision;

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use mainstay_consensus::Consensus;
-use mainstay_kv::{Command, Operation, Outcome, Proposal};
+use mainstay_kv::{Command, Operation, Origin, Outcome, Proposal, Refusal, Settings};
 use mainstay_world::History;
 
 use crate::{
@@ -49,7 +49,7 @@ impl Writes {
         deadline: mainstay_world::Instant,
     ) -> Result<Written<Outcome>, DoorError> {
         // Bad input must not cost a log entry; `apply` checks again, by the settings at its place.
-        self.consensus.read(|store| proposal.command.check(store.settings()))?;
+        self.consensus.read(|store| check(proposal, store.settings()))?;
         let _room = self.admission.write(command_bytes(&proposal.command))?;
         self.gate.may_propose()?;
         let applied = self.consensus.propose(proposal, deadline).await?;
@@ -78,6 +78,16 @@ impl Writes {
     ) {
         self.audit.refused(self.history.as_ref(), operation, principal, trace_id, error);
     }
+}
+
+/// What `apply` would certainly say now.
+fn check(proposal: &Proposal, settings: &Settings) -> Result<(), Refusal> {
+    // One that can be recognised may be the repetition of a write that was done before.
+    let is_new = proposal.origin == Origin::Unnumbered;
+    if settings.read_only && is_new && proposal.command.is_held_back() {
+        return Err(Refusal::ReadOnly);
+    }
+    proposal.command.check(settings)
 }
 
 /// Bytes of keys and values that a command carries.

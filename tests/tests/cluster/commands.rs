@@ -248,3 +248,38 @@ async fn bench_measures_in_every_mode() {
         assert_eq!(report["failed"], 0, "{mode}: {report}");
     }
 }
+
+#[tokio::test]
+async fn an_operator_makes_the_cluster_read_only_and_ends_it_again() {
+    let shell = Shell::new().await;
+    shell.run(&["put", "k", "before"]).await.expect_exit(DONE);
+    let on = shell.run(&["read-only", "on"]).await;
+    assert!(on.expect_exit(DONE).stdout.starts_with("read-only:"), "{}", on.stdout);
+    for at in 0..3 {
+        // Each node refuses as soon as it has applied the setting.
+        let client = shell.cluster[at].client();
+        let refused = until("a refused write", async || {
+            let answer = client.put("k", "during").answer().await;
+            if answer.status == 503 { Ok(answer) } else { Err(answer.text()) }
+        })
+        .await;
+        refused.expect_problem(503, "read_only");
+        assert_eq!(refused.json()["reason"], "operator");
+    }
+    let refused = shell.run(&["put", "k", "during"]).await;
+    refused.expect_exit(UNAVAILABLE);
+    assert!(refused.stderr.contains("mainstay read-only off"), "{}", refused.stderr);
+    let read = shell.run(&["get", "k"]).await;
+    assert!(read.expect_exit(DONE).stdout.contains("before"), "{}", read.stdout);
+    let doctor = shell.run(&["doctor"]).await;
+    assert!(doctor.stdout.contains("an operator made the cluster read-only"), "{}", doctor.stdout);
+    assert_eq!(shell.json(&["read-only"]).await["read_only"], true);
+
+    assert_eq!(shell.json(&["read-only", "off"]).await["read_only"], false);
+    until("a write that is taken again", async || {
+        let put = shell.run(&["put", "k", "after"]).await;
+        if put.exit == DONE { Ok(()) } else { Err(put.stderr) }
+    })
+    .await;
+    shell.run(&["read-only", "sideways"]).await.expect_exit(USAGE);
+}

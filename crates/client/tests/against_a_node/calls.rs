@@ -133,6 +133,7 @@ async fn any_write_that_was_refused_for_now_is_sent_again() {
         problem(503, "no_leader", "no", r#","retry_after_ms":1000"#),
         problem(503, "shutting_down", "no", ""),
         problem(503, "read_only", "no", r#","reason":"no_quorum""#),
+        problem(503, "read_only", "no", r#","reason":"storage_failed""#),
         problem(429, "overloaded", "no", r#","retry_after_ms":10"#),
     ] {
         let node = Node::start([refusal, json(WRITTEN)]).await;
@@ -145,7 +146,10 @@ async fn any_write_that_was_refused_for_now_is_sent_again() {
 async fn what_waiting_cannot_cure_is_not_sent_again() {
     for refusal in [
         problem(412, "compare_failed", "no", ""),
-        problem(503, "read_only", "no", r#","reason":"quota""#),
+        problem(503, "read_only", "no", r#","reason":"quota","retry_after_ms":1000"#),
+        problem(503, "read_only", "no", r#","reason":"operator","retry_after_ms":1000"#),
+        problem(503, "read_only", "no", r#","reason":"disk_reserve""#),
+        problem(503, "read_only", "no", r#","reason":"a word of the future""#),
         problem(429, "idempotency_full", "no", r#","retry_after_ms":60000"#),
         problem(504, "outcome_unknown", "unknown", ""),
         problem(503, "no_leader", "yes", ""),
@@ -154,6 +158,15 @@ async fn what_waiting_cannot_cure_is_not_sent_again() {
         client(&[&node.endpoint]).put(put()).await.expect_err("final");
         assert_eq!(node.seen().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_refusal_in_read_only_mode_has_a_type() {
+    let refusal = problem(503, "read_only", "no", r#","reason":"operator""#);
+    let node = Node::start([refusal]).await;
+    let error = client(&[&node.endpoint]).put(put()).await.expect_err("refused");
+    assert_eq!(error.read_only(), Some(mainstay_client::ReadOnly::Operator));
+    assert_eq!(error.took_effect, TookEffect::No);
 }
 
 #[tokio::test]

@@ -225,6 +225,20 @@ impl Model {
     }
 
     fn outcome(&mut self, command: &Command) -> Result<Outcome, Refusal> {
+        if self.settings.read_only {
+            let is_refused = match command {
+                Command::Txn(txn) => !txn.is_read_only(),
+                Command::Put(_)
+                | Command::Delete(_)
+                | Command::Compact { .. }
+                | Command::LeaseGrant { .. }
+                | Command::Replicated { .. } => true,
+                _ => false,
+            };
+            if is_refused {
+                return Err(Refusal::ReadOnly);
+            }
+        }
         match command {
             Command::Tick => Ok(Outcome::Ticked),
             Command::Put(put) => {
@@ -560,6 +574,7 @@ fn is_fact(applied: &Applied) -> bool {
     !matches!(
         applied.result,
         Err(Refusal::SpaceExceeded { .. }
+            | Refusal::ReadOnly
             | Refusal::Unsupported
             | Refusal::TooManySessions { .. }
             | Refusal::TooManyLeases { .. })

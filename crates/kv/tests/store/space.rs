@@ -92,6 +92,57 @@ fn the_alarm_clears_by_itself_when_there_is_room() {
     assert!(world.store.space().full);
 }
 
+/// Switches the operator's read-only mode.
+fn set_read_only(world: &mut World, read_only: bool) {
+    let settings = Settings { read_only, ..world.store.settings().clone() };
+    world.done(Command::Configure(settings));
+}
+
+#[test]
+fn an_operator_holds_back_what_clients_begin_and_nothing_else() {
+    let mut world = World::new();
+    world.put("k", "v");
+    world.done(Command::LeaseGrant { id: 1, ttl_ms: 5_000 });
+    world.done(Command::LeaseGrant { id: 2, ttl_ms: 5_000 });
+    world.done(put_leased("leased", "", 1));
+    set_read_only(&mut world, true);
+    let revision = world.store.revision();
+    let run = |success| Command::Txn(txn(vec![], success, vec![]));
+    for held in [
+        put("k", "w"),
+        delete(single("k")),
+        run(vec![op_get("k"), op_put("k", "w")]),
+        Command::Compact { revision },
+        Command::LeaseGrant { id: 3, ttl_ms: 5_000 },
+    ] {
+        assert!(held.is_held_back());
+        assert_eq!(world.run(held), Err(Refusal::ReadOnly));
+    }
+    assert_eq!(world.store.revision(), revision);
+    world.done(run(vec![op_get("k")]));
+    world.done(Command::LeaseKeepAlive { ids: vec![1, 2] });
+    world.done(Command::LeaseRevoke { id: 2 });
+    world.open_session();
+    set_read_only(&mut world, false);
+    world.put("k", "w");
+}
+
+#[test]
+fn a_write_that_was_done_before_is_answered_while_an_operator_holds_writes_back() {
+    let mut world = World::new();
+    let key = || Origin::Key(crate::world::bytes("once"));
+    let first = world.apply(key(), put("k", "v"));
+    set_read_only(&mut world, true);
+    let again = world.apply(key(), put("k", "v"));
+    assert!(again.repeated && again.result == first.result && first.result.is_ok());
+    // One that was refused is not remembered as refused.
+    let other = || Origin::Key(crate::world::bytes("other"));
+    assert_eq!(world.apply(other(), put("k", "w")).result, Err(Refusal::ReadOnly));
+    set_read_only(&mut world, false);
+    let now = world.apply(other(), put("k", "w"));
+    assert!(!now.repeated && now.result.is_ok());
+}
+
 #[test]
 fn settings_are_replaced_as_a_whole_or_not_at_all() {
     let mut world = World::new();

@@ -157,9 +157,13 @@ fn command() -> impl Strategy<Value = Command> {
 
 fn settings() -> impl Strategy<Value = Settings> {
     let quota_bytes = prop_oneof![Just(1_500_u64), Just(8_000), Just(1_000_000)];
-    (quota_bytes, 50..400_u64, 50..400_u64, 1..60_u64, 3..9_u64).prop_map(
-        |(quota_bytes, session_ttl_ms, idempotency_ttl_ms, lease_ttl_ms_min, operations)| {
+    let read_only = proptest::bool::weighted(0.2);
+    let ttls_ms = (50..400_u64, 50..400_u64, 1..60_u64);
+    (quota_bytes, ttls_ms, 3..9_u64, read_only).prop_map(
+        |(quota_bytes, ttls_ms, operations, read_only)| {
+            let (session_ttl_ms, idempotency_ttl_ms, lease_ttl_ms_min) = ttls_ms;
             Settings {
+                read_only,
                 quota_bytes,
                 session_ttl_ms,
                 idempotency_ttl_ms,

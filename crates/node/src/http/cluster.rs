@@ -8,16 +8,13 @@ use mainstay_kv::Settings;
 use mainstay_service::SnapshotError;
 use serde::Deserialize;
 
-use crate::{
-    http::{
-        answer,
-        front::{Answered, Asked, Front, SMALL_BODY_BYTES_MAX, SharedFront},
-        json::{self, Decimal, Document},
-        problem::Problem,
-        query::Query,
-        terms::Terms,
-    },
-    read_only,
+use crate::http::{
+    answer,
+    front::{Answered, Asked, Front, SMALL_BODY_BYTES_MAX, SharedFront},
+    json::{self, Decimal, Document},
+    problem::Problem,
+    query::Query,
+    terms::Terms,
 };
 
 /// `GET /v1/cluster`.
@@ -47,7 +44,7 @@ fn cluster(front: &Front) -> Document {
         write_member(document, member, &status);
     });
     document.text(",\"node\":");
-    write_node(&mut document, &status, revision, read_only::reason(&front.door));
+    write_node(&mut document, &status, revision, front.door.write_mode().reason());
     document.text("}");
     document
 }
@@ -127,6 +124,7 @@ fn write_settings(document: &mut Document, settings: &Settings) {
         autopilot,
         learner_stable_ms,
         dead_after_ms,
+        read_only,
     } = settings;
     let mut text = String::with_capacity(512);
     let _infallible = write!(
@@ -144,7 +142,7 @@ fn write_settings(document: &mut Document, settings: &Settings) {
          \"compaction_revisions\":\"{compaction_revisions}\",\
          \"compaction_age_ms\":{compaction_age_ms},\
          \"autopilot\":{autopilot},\"learner_stable_ms\":{learner_stable_ms},\
-         \"dead_after_ms\":{dead_after_ms}}}"
+         \"dead_after_ms\":{dead_after_ms},\"read_only\":{read_only}}}"
     );
     document.text(&text);
 }
@@ -171,6 +169,7 @@ struct SettingsForm {
     autopilot: Option<bool>,
     learner_stable_ms: Option<Decimal>,
     dead_after_ms: Option<Decimal>,
+    read_only: Option<bool>,
 }
 
 impl SettingsForm {
@@ -199,6 +198,9 @@ impl SettingsForm {
         }
         if let Some(autopilot) = self.autopilot {
             settings.autopilot = autopilot;
+        }
+        if let Some(read_only) = self.read_only {
+            settings.read_only = read_only;
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Most checks that a probe may leave out.
-const CHECK_COUNT: usize = 6;
+const CHECK_COUNT: usize = 7;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,15 @@ struct Check {
     needed_to_write: bool,
 }
 
+/// What there is to know besides the status.
+#[derive(Debug, Clone, Default)]
+struct Look {
+    quota_reached: bool,
+    operator: bool,
+    failure: Option<String>,
+    stopping: bool,
+}
+
 /// What a node can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Health {
@@ -43,11 +52,22 @@ struct Health {
 
 impl Health {
     fn look(front: &Front) -> Self {
-        let space = front.door.store(mainstay_kv::Store::space);
-        Self::judge(&front.door.consensus().status(), space.full, front.is_stopping())
+        let consensus = front.door.consensus();
+        let (quota_reached, operator) =
+            front.door.store(|store| (store.space().full, store.settings().read_only));
+        let failure = consensus.storage_failure().borrow().clone();
+        Self::judge(
+            &consensus.status(),
+            &Look { quota_reached, operator, failure, stopping: front.is_stopping() },
+        )
     }
 
-    fn judge(status: &Status, quota_reached: bool, stopping: bool) -> Self {
+    fn judge(status: &Status, look: &Look) -> Self {
+        let Look { quota_reached, operator, failure, stopping } = look;
+        let failed = format!(
+            "the node serves what it has in memory and must be restarted: {}",
+            failure.as_deref().unwrap_or("its storage failed")
+        );
         let check = |name, ok: bool, detail: &str, needed_to_be_ready, needed_to_write| Check {
             name,
             ok,
@@ -61,14 +81,14 @@ impl Health {
         let quorum = status.leader.is_some() && !is(ReadOnlyReason::NoQuorum);
         let checks: [Check; CHECK_COUNT] = [
             check("member", member, trouble, true, true),
-            check("leader", quorum, "there is no leader with a quorum", true, true),
             check(
-                "storage",
-                !is(ReadOnlyReason::StorageFailed),
-                "the disk failed; the node serves what it has in memory and must be restarted",
+                "leader",
+                quorum,
+                status.trouble.as_deref().unwrap_or("there is no leader with a quorum"),
                 true,
                 true,
             ),
+            check("storage", !is(ReadOnlyReason::StorageFailed), &failed, true, true),
             check(
                 "disk",
                 !is(ReadOnlyReason::DiskReserve),
@@ -80,6 +100,13 @@ impl Health {
                 "quota",
                 !quota_reached && !is(ReadOnlyReason::Quota),
                 "the store is at its quota; delete or compact to make room",
+                false,
+                true,
+            ),
+            check(
+                "operator",
+                !operator,
+                "an operator made the cluster read-only; mainstay read-only off ends it",
                 false,
                 true,
             ),
@@ -213,7 +240,8 @@ mod tests {
         quota_reached: bool,
         stopping: bool,
     ) -> (u16, String, String, bool) {
-        let health = Health::judge(status, quota_reached, stopping);
+        let look = Look { quota_reached, stopping, ..Look::default() };
+        let health = Health::judge(status, &look);
         let document: serde_json::Value =
             serde_json::from_slice(&health.document().finish()).expect("is JSON");
         let text = |name: &str| document[name].as_str().expect("is a string").to_owned();
@@ -250,9 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_is_told() {
+        let status = Status { read_only: Some(ReadOnlyReason::StorageFailed), ..status() };
+        let failure = Some("entry 7 of the log cannot be applied".to_owned());
+        let health = Health::judge(&status, &Look { failure, ..Look::default() });
+        let document = String::from_utf8(health.document().finish().to_vec()).expect("is text");
+        assert!(document.contains("entry 7 of the log"), "{document}");
+    }
+
+    #[test]
     fn a_probe_can_leave_checks_out() {
-        let health = Health::judge(&Status { leader: None, ..status() }, true, false);
-        let health = health.without(&["leader", "quota"]);
+        let look = Look { quota_reached: true, operator: true, ..Look::default() };
+        let health = Health::judge(&Status { leader: None, ..status() }, &look);
+        assert!(!health.can_write());
+        let health = health.without(&["leader", "quota", "operator"]);
         assert!(health.can_write() && health.not_ready().next().is_none());
     }
 }

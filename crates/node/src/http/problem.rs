@@ -9,7 +9,7 @@ use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
-use mainstay_consensus::{HandOverError, MembershipError, NotTaken};
+use mainstay_consensus::{HandOverError, MembershipError, NotTaken, ReadOnlyReason};
 use mainstay_kv::{QueryError, Refusal};
 use mainstay_service::DoorError;
 
@@ -191,6 +191,23 @@ impl Problem {
             .retry_after(Duration::from_secs(1))
     }
 
+    /// A write that is refused in read-only mode.
+    fn read_only(reason: ReadOnlyReason, detail: impl Into<String>) -> Self {
+        let after = match reason {
+            // An election may be all that is missing.
+            ReadOnlyReason::NoQuorum => Duration::from_millis(200),
+            ReadOnlyReason::Quota
+            | ReadOnlyReason::DiskReserve
+            | ReadOnlyReason::StorageFailed
+            | ReadOnlyReason::Operator
+            | ReadOnlyReason::DisasterRecovery => Duration::from_secs(1),
+        };
+        let title = "Writes are refused";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", title, detail)
+            .retry_after(after)
+            .member("reason", reason.as_str())
+    }
+
     pub(crate) fn overloaded(detail: impl Into<String>, retry_after: Duration) -> Self {
         let title = "Too much is going on";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", title, detail)
@@ -269,6 +286,9 @@ impl Problem {
 impl From<DoorError> for Problem {
     fn from(error: DoorError) -> Self {
         let detail = error.to_string();
+        if let Some(reason) = error.read_only() {
+            return Self::read_only(reason, detail);
+        }
         match error {
             DoorError::Denied(_) => {
                 Self::new(StatusCode::FORBIDDEN, "permission_denied", "Not permitted", detail)
@@ -279,7 +299,7 @@ impl From<DoorError> for Problem {
             DoorError::Overloaded { retry_after, .. } => Self::overloaded(detail, retry_after),
             DoorError::AnswerTooLarge { .. } => Self::bad_request("answer_too_large", detail),
             DoorError::NotTaken(not_taken) => not_taken_problem(&not_taken, detail),
-            DoorError::Held(_) => Self::unavailable("read_only", detail).member("reason", "held"),
+            DoorError::Held(_) => Self::read_only(ReadOnlyReason::DisasterRecovery, detail),
             DoorError::OutcomeUnknown { .. } => Self::outcome_unknown(detail),
             DoorError::ReadTimeout => {
                 let title = "Not answered in time";
@@ -307,9 +327,8 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::LeaseNotFound { .. } => missing("lease_not_found", "No such lease"),
         Refusal::LeaseExists { .. } => conflict("lease_exists", "The lease exists"),
         Refusal::LeaseTtlTooLarge { .. } => Problem::bad_request("lease_ttl_too_large", detail),
-        Refusal::SpaceExceeded { .. } => {
-            Problem::unavailable("read_only", detail).member("reason", "quota")
-        }
+        Refusal::SpaceExceeded { .. } => Problem::read_only(ReadOnlyReason::Quota, detail),
+        Refusal::ReadOnly => Problem::read_only(ReadOnlyReason::Operator, detail),
         Refusal::SessionEnded { .. } => conflict("session_ended", "The session has ended"),
         Refusal::SessionNumberForgotten { .. } | Refusal::SessionWindowExceeded { .. } => {
             Problem::bad_request("session_number", detail)
@@ -354,9 +373,7 @@ fn not_taken_problem(not_taken: &NotTaken, detail: String) -> Problem {
         NotTaken::TooLarge { .. } => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too large", detail)
         }
-        NotTaken::ReadOnly { reason } => {
-            Problem::unavailable("read_only", detail).member("reason", reason.as_str())
-        }
+        NotTaken::ReadOnly { reason } => Problem::read_only(*reason, detail),
         NotTaken::ShuttingDown => Problem::unavailable("shutting_down", detail),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use mainstay_consensus::Role;
+use mainstay_consensus::{ReadOnlyReason, Role};
 use mainstay_etcd::EtcdApi;
 use mainstay_kv::Store;
 use mainstay_service::Door;
@@ -52,6 +52,7 @@ impl Sources {
         let status = self.door.consensus().status();
         let leads = status.role == Role::Leader;
         let learns = status.role == Role::Learner;
+        let read_only = self.door.write_mode().reason();
         page.gauges(&[
             ("etcd_server_has_leader", "Whether a leader is known", status.leader.is_some().into()),
             ("etcd_server_is_leader", "Whether this node leads", leads.into()),
@@ -78,12 +79,13 @@ impl Sources {
                 self.door.consensus().versions().formats.1,
             ),
             ("mainstay_snapshot_index", "Last entry in the newest snapshot", status.snapshot_index),
-            (
-                "mainstay_read_only",
-                "Whether this node refuses writes",
-                status.read_only.is_some().into(),
-            ),
+            ("mainstay_read_only", "Whether this node refuses writes", read_only.is_some().into()),
         ])?;
+        let reasons = ReadOnlyReason::ALL.map(|reason| {
+            ([("reason", reason.as_str().to_owned())], f64::from(read_only == Some(reason)))
+        });
+        let help = "Why this node refuses writes: 1 for the reason, 0 for all others";
+        page.labelled_gauge(("mainstay_read_only_reason", help), reasons)?;
         page.counters(&[(
             "etcd_server_leader_changes_seen",
             "Changes of leader that this node saw",

@@ -14,7 +14,7 @@ fn a_node_that_leads_is_live_ready_and_healthy() {
         let health = node.get("/health").await.json();
         assert_eq!(health["status"], "healthy");
         assert_eq!((&health["health"], &health["reason"]), (&"true".into(), &"".into()));
-        assert!(health["checks"].as_array().is_some_and(|checks| checks.len() == 6));
+        assert!(health["checks"].as_array().is_some_and(|checks| checks.len() == 7));
         let version = node.get("/version").await.json();
         assert!(version["mainstay"].is_string() && version["etcdserver"].is_string());
         node

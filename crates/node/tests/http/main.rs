@@ -10,5 +10,6 @@ mod leaders;
 mod leases;
 mod life;
 mod listing;
+mod read_only;
 mod txn;
 mod watches;

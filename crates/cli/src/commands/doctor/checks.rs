@@ -325,15 +325,26 @@ fn serving(told: &Told) -> Vec<Finding> {
     let node = &told.cluster.node;
     let mut findings = Vec::new();
     if let Some(trouble) = &node.trouble {
-        let remedy = "let it join again as a new member; docs/runbook/wiped-node.md";
+        let remedy = "for a new folder, let it join again as a new member, \
+            docs/runbook/wiped-node.md; for another version, docs/runbook/rolling-upgrade.md";
         findings.push(Finding::fail("serving", &name(told), trouble.clone(), remedy));
     }
     if let Some(reason) = &node.read_only {
+        if reason == "operator" {
+            findings.push(Finding::warn(
+                "serving",
+                &name(told),
+                "refuses writes: an operator made the cluster read-only".to_owned(),
+                "mainstay read-only off, when whoever did it agrees; docs/read-only.md",
+            ));
+            return findings;
+        }
         let remedy = match reason.as_str() {
             "disk_reserve" => "make room on its disk; docs/runbook/full-disk.md",
             "quota" => "delete or compact, or raise quota_bytes; docs/runbook/full-disk.md",
             "storage_failed" => "restart the node; if it fails again, replace its disk and folder",
             "no_quorum" => "see quorum above",
+            "disaster_recovery" => "write at the site that has the title",
             _ => "docs/read-only.md says when this passes",
         };
         let found = format!("refuses writes: {reason}");

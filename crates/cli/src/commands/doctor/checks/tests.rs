@@ -144,6 +144,9 @@ fn what_nodes_say_is_wrong_is_wrong() {
     assert_verdict("serving", Fail, |told| {
         told[0].cluster.node.read_only = Some("disk_reserve".to_owned());
     });
+    assert_verdict("serving", Warn, |told| {
+        told[0].cluster.node.read_only = Some("operator".to_owned());
+    });
     assert_verdict("cluster", Fail, |told| told[0].cluster.epoch = 2);
     assert_verdict("quorum", Warn, |told| {
         told.iter_mut().for_each(|told| told.cluster.failures_tolerated = 0);
