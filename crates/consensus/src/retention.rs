@@ -3,6 +3,10 @@
 //! A snapshot is taken when the log since the last one has outgrown the state, so that its cost per
 //! entry stays constant however large the store is. Entries that a snapshot covers are kept for a
 //! while all the same, so that a follower which was away briefly gets entries and not a snapshot.
+//!
+//! When a newer format comes into force, a snapshot is taken whatever the sizes, and the entries
+//! before it go: the next release follows only the new format, and must neither find the old
+//! entries in its own log nor be sent them.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -102,7 +106,8 @@ impl Retention {
     fn is_snapshot_due(&self) -> bool {
         let since = self.storage.snapshot().and_then(|info| info.last).map_or(0, |last| last.index);
         let state_bytes = self.store.read(|store| store.space().bytes);
-        self.storage.bytes_since(since) > self.log_bytes_min.max(state_bytes)
+        since < self.store.old_format_upto()
+            || self.storage.bytes_since(since) > self.log_bytes_min.max(state_bytes)
     }
 
     /// The last entry that every member which answers has, or will have from the snapshot that is
@@ -121,7 +126,8 @@ impl Retention {
         let state_bytes = self.store.read(|store| store.space().bytes);
         let keep = self.log_bytes_min.max(state_bytes / 2);
         let Some(snapshot) = self.storage.snapshot().and_then(|info| info.last) else { return };
-        let Some(upto) = self.storage.index_at_bytes_from_end(keep) else { return };
+        let by_size = self.storage.index_at_bytes_from_end(keep).unwrap_or(0);
+        let upto = by_size.max(self.store.old_format_upto());
         let longest = self.storage.index_at_bytes_from_end(keep.saturating_mul(KEPT_FOR_PEERS));
         let upto = purge_upto(upto.min(snapshot.index), self.needed(), longest.unwrap_or(0));
         let purged = self.storage.purged().map_or(0, |purged| purged.index);

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use mainstay_kv::{Envelope, EnvelopeError, Store, StoreRestore, outcome::Applied};
+use mainstay_kv::{Command, Envelope, EnvelopeError, Store, StoreRestore, outcome::Applied};
 use mainstay_storage::{SnapshotReader, Storage};
 use mainstay_world::{Buggify, Instant};
 use openraft::{
@@ -73,6 +73,8 @@ struct Inner {
     applied_term: AtomicU64,
     slow_applies: AtomicU64,
     format: FormatInForce,
+    /// Up to which index the log may hold entries of an older format, as far as is known.
+    old_format_upto: AtomicU64,
     /// Nodes that were members and are not any more.
     removed: watch::Sender<BTreeSet<u64>>,
 }
@@ -87,6 +89,7 @@ impl SharedStore {
                 applied_term: AtomicU64::new(0),
                 slow_applies: AtomicU64::new(0),
                 format: FormatInForce::default(),
+                old_format_upto: AtomicU64::new(0),
                 removed: watch::Sender::new(BTreeSet::new()),
             }),
         }
@@ -125,6 +128,16 @@ impl SharedStore {
     /// Changed whenever a member was removed.
     pub(crate) fn removals(&self) -> watch::Receiver<BTreeSet<u64>> {
         self.inner.removed.subscribe()
+    }
+
+    /// The last index at which the log may hold an entry of an older format than the one in force;
+    /// 0 if it holds none. The next release cannot follow those.
+    pub(crate) fn old_format_upto(&self) -> u64 {
+        self.inner.old_format_upto.load(Ordering::Relaxed)
+    }
+
+    fn note_old_format(&self, upto: u64) {
+        self.inner.old_format_upto.fetch_max(upto, Ordering::Relaxed);
     }
 
     /// The format that the store follows.
@@ -320,9 +333,13 @@ impl StateMachine {
         let envelope =
             Envelope::from_bytes(bytes).map_err(|source| ApplyError::Envelope { index, source })?;
         let is_empty = || self.store.read(|store| store.sequence() == 0);
+        let command = &envelope.proposal.command;
         self.versions
-            .check_command(&envelope.proposal.command, is_empty)
+            .check_command(command, is_empty)
             .map_err(|source| ApplyError::Rules { index, source })?;
+        if matches!(command, Command::RaiseFormat { .. }) {
+            self.store.note_old_format(index);
+        }
         Ok(envelope)
     }
 
@@ -383,7 +400,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             // At start: storage has already brought log and snapshot into line.
             SnapshotData::Stored(reader) => {
                 let restored = restore_marked(reader, self.versions).await;
-                restored.map_err(|error| self.tell("the newest snapshot", error))?
+                let restored =
+                    restored.map_err(|error| self.tell("the newest snapshot", error))?;
+                // The raise may have happened before it; what it covers can go.
+                if restored.0.settings().format > self.versions.formats.0
+                    && let Some(last) = &meta.last_log_id
+                {
+                    self.store.note_old_format(last.index);
+                }
+                restored
             }
             SnapshotData::Received { store, removed } => {
                 if let Some(last) = &meta.last_log_id {
