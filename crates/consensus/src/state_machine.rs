@@ -269,13 +269,22 @@ impl StateMachine {
     ) -> io::Result<()> {
         let started = Instant::now();
         let mut commands = Vec::with_capacity(batch.len());
+        // What stands before an entry that cannot be applied is applied all the same: it is what
+        // this node serves from then on.
+        let mut failed = None;
         for (entry, responder) in batch {
             let term = *entry.log_id.leader_id;
             let mark = self.mark_of(&entry)?;
             let envelope = match entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(encoded) => {
-                    Some(self.read(&encoded.0, entry.log_id.index).map_err(io::Error::other)?)
+                    match self.read(&encoded.0, entry.log_id.index) {
+                        Ok(envelope) => Some(envelope),
+                        Err(error) => {
+                            failed = Some(io::Error::other(error));
+                            break;
+                        }
+                    }
                 }
                 EntryPayload::Membership(membership) => {
                     self.take_membership(StoredMembership::new(Some(entry.log_id), membership));
@@ -323,7 +332,7 @@ impl StateMachine {
         if started.elapsed() > SLOW_APPLY {
             self.store.inner.slow_applies.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 
