@@ -277,15 +277,13 @@ impl StateMachine {
             let mark = self.mark_of(&entry)?;
             let envelope = match entry.payload {
                 EntryPayload::Blank => None,
-                EntryPayload::Normal(encoded) => {
-                    match self.read(&encoded.0, entry.log_id.index) {
-                        Ok(envelope) => Some(envelope),
-                        Err(error) => {
-                            failed = Some(io::Error::other(error));
-                            break;
-                        }
+                EntryPayload::Normal(encoded) => match self.read(&encoded.0, entry.log_id.index) {
+                    Ok(envelope) => Some(envelope),
+                    Err(error) => {
+                        failed = Some(io::Error::other(error));
+                        break;
                     }
-                }
+                },
                 EntryPayload::Membership(membership) => {
                     self.take_membership(StoredMembership::new(Some(entry.log_id), membership));
                     None
@@ -409,8 +407,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             // At start: storage has already brought log and snapshot into line.
             SnapshotData::Stored(reader) => {
                 let restored = restore_marked(reader, self.versions).await;
-                let restored =
-                    restored.map_err(|error| self.tell("the newest snapshot", error))?;
+                let restored = restored.map_err(|error| self.tell("the newest snapshot", error))?;
                 // The raise may have happened before it; what it covers can go.
                 if restored.0.settings().format > self.versions.formats.0
                     && let Some(last) = &meta.last_log_id
