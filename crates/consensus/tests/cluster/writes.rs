@@ -1,6 +1,6 @@
 //! Writes and linearizable reads through any node.
 
-use mainstay_consensus::{NotTaken, ProposeError, ReadIndexError};
+use mainstay_consensus::{NotTaken, ProposeError, ReadIndexError, ReadOnlyReason};
 use mainstay_world::Instant;
 
 use crate::node::{Cluster, block_on, put};
@@ -62,7 +62,10 @@ fn without_a_quorum_nothing_is_acknowledged_and_nothing_read() {
     assert!(outcome.is_err(), "a minority acknowledged a write");
     let again = block_on(cluster.node(leader).propose(&put("k", "v"), soon()));
     assert!(
-        matches!(again, Err(ProposeError::NotTaken(NotTaken::NoLeader))),
+        matches!(
+            again,
+            Err(ProposeError::NotTaken(NotTaken::ReadOnly { reason: ReadOnlyReason::NoQuorum }))
+        ),
         "after the lease a write is refused, not attempted: {again:?}"
     );
     let read = block_on(cluster.node(leader).read_index(soon()));

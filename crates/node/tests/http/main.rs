@@ -10,6 +10,7 @@ mod leaders;
 mod leases;
 mod life;
 mod listing;
+mod members;
 mod read_only;
 mod txn;
 mod watches;
