@@ -44,7 +44,7 @@ pub const PLANTS: &[Plant] = &[
         name: "count-vote-twice",
         summary: "a candidate's own vote counts once for each peer it asked",
         scenario: "isolate-the-leader",
-        rules: &[Rule::OneLeaderPerTerm, Rule::LeaderCompleteness],
+        rules: &[Rule::OneLeaderPerTerm, Rule::LeaderCompleteness, Rule::ElectedByMajority],
     },
     Plant {
         name: "read-without-index",
@@ -105,6 +105,42 @@ pub const PLANTS: &[Plant] = &[
         summary: "leadership is handed over without asking whether the target can take it",
         scenario: "leadership-transfers",
         rules: &[Rule::TransferTruth, Rule::NeedlessElection],
+    },
+    Plant {
+        name: "promote-unready",
+        summary: "a learner is given a vote without having kept up",
+        scenario: "join-under-load",
+        rules: &[Rule::VoterKeepsUp],
+    },
+    Plant {
+        name: "change-without-joint",
+        summary: "voters are changed in one entry, about which the old and the new do not decide together",
+        scenario: "members-come-and-go",
+        rules: &[Rule::JointChange],
+    },
+    Plant {
+        name: "always-force",
+        summary: "members are changed whatever that does to the failures tolerated",
+        scenario: "members-come-and-go",
+        rules: &[Rule::ToleranceKept],
+    },
+    Plant {
+        name: "answer-before-change",
+        summary: "a change of members is acknowledged when it is proposed",
+        scenario: "members-come-and-go",
+        rules: &[Rule::ChangeTruth],
+    },
+    Plant {
+        name: "leave-half-done",
+        summary: "a change that lost its leader is never completed",
+        scenario: "change-interrupted",
+        rules: &[Rule::ChangeEnds],
+    },
+    Plant {
+        name: "forget-removed",
+        summary: "nobody remembers who was removed",
+        scenario: "members-come-and-go",
+        rules: &[Rule::IdentityReused],
     },
 ];
 

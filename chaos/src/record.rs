@@ -4,14 +4,14 @@
 //! are told from here, the others read it at the end.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    checkers::{self, Evidence, NodeEvent, NodeState, Violation},
+    checkers::{self, Configuration, Evidence, NodeEvent, NodeState, Violation},
     history::{Call, History, OperationId, Outcome},
-    timeline::{EventKind, Timeline},
+    timeline::{EventKind, Timeline, Voter},
 };
 
 /// A record that the world and the clients share.
@@ -45,6 +45,8 @@ pub struct Record {
     fresh: Vec<(u32, u64)>,
     /// Which node has which node id, as far as the world knows.
     pub members: BTreeMap<u64, u32>,
+    /// The nodes that the operator runs.
+    pub in_use: Vec<u32>,
     acknowledged: u64,
 }
 
@@ -63,9 +65,17 @@ impl Record {
         }
     }
 
-    /// Holds the rules of consensus against these voters from now on.
-    pub fn watch_over(&mut self, voters: impl IntoIterator<Item = u32>) {
-        self.consensus = Some(checkers::Cluster::new(voters, Evidence::Disks));
+    /// Holds the rules of consensus against the nodes from now on.
+    pub fn watch_over(&mut self) {
+        self.consensus = Some(checkers::Cluster::new(Evidence::Disks));
+    }
+
+    /// The configurations that decide now or may soon; empty before the first.
+    #[must_use]
+    pub fn configurations(&self) -> Vec<Configuration> {
+        let consensus = self.consensus.as_ref();
+        let configurations = consensus.map(checkers::Cluster::configurations).unwrap_or_default();
+        configurations.into_iter().cloned().collect()
     }
 
     /// A step is over: every node has been looked at.
@@ -73,6 +83,14 @@ impl Record {
         let Some(consensus) = &mut self.consensus else { return };
         for (node, revision) in self.fresh.drain(..) {
             consensus.acknowledged(at_us, node, revision);
+        }
+        consensus.step_ended(at_us);
+        for change in consensus.take_voter_changes() {
+            let place = |id: &u64| self.members.get(id).map(|node| Voter { id: *id, node: *node });
+            let places = |ids: &BTreeSet<u64>| ids.iter().filter_map(place).collect();
+            let kind =
+                EventKind::VotersChange { from: places(&change.from), to: places(&change.to) };
+            self.timeline.record(at_us, Some(change.leader), kind);
         }
         for violation in consensus.take_violations() {
             let what = violation.to_string();

@@ -135,12 +135,12 @@ pub fn run(plan: Plan) -> RunReport {
     shape.planted = planted;
     let workload = (scenario.workload)(&mut dice);
     let bounds = bounds(&shape);
-    let nodes = shape.nodes;
+    let places = shape.nodes + shape.spares;
     let mut cluster = Cluster::new(seed, shape, trace.clone(), record.clone());
     cluster.add_clients(workload::run(
         seed,
         workload,
-        nodes,
+        places,
         orders.clone(),
         record.clone(),
         trace.clone(),
@@ -156,7 +156,7 @@ pub fn run(plan: Plan) -> RunReport {
     let ended = story.broken().is_none() && outcome.is_ok();
     let replicas: Vec<_> = story
         .nodes()
-        .filter(|node| ended && !story.lost_disk(*node))
+        .filter(|node| ended && story.takes_part(*node))
         .filter_map(|node| story.replica(node))
         .collect();
     let counters = world_counters(&story);

@@ -84,11 +84,11 @@ impl Story {
             let Some(leader) = story.leader().and_then(|leader| story.state(leader)) else {
                 return false;
             };
-            story.nodes().filter(|node| !story.lost_disk(*node)).all(|node| {
+            story.nodes().filter(|node| story.takes_part(*node)).all(|node| {
                 story.state(node).is_some_and(|state| {
                     state.term == leader.term
                         && state.applied == leader.last
-                        && matches!(state.role, Role::Leader | Role::Follower)
+                        && matches!(state.role, Role::Leader | Role::Follower | Role::Learner)
                 })
             })
         })
@@ -173,11 +173,19 @@ impl Story {
         record.violations.push(violation);
     }
 
-    /// Has the operator do something. A transfer explains an election from now on; whether one that
-    /// is refused moved anybody is the scenario's to demand.
+    /// Has the operator do something. A transfer, and the removal of the leader, explain an election
+    /// from now on; whether one that is refused moved anybody is the scenario's to demand.
     pub fn send(&self, errand: Errand) -> ErrandId {
-        if let Errand::Transfer { through, to } = errand {
-            let to = to.unwrap_or(through);
+        let to = match errand {
+            Errand::Transfer { through, to } => Some((through, to.unwrap_or(through))),
+            // A leader that is to go hands over before.
+            Errand::RemoveMember { through, id } => self
+                .place_of(id)
+                .filter(|node| self.leader() == Some(*node))
+                .map(|_| (through, through)),
+            _ => None,
+        };
+        if let Some((through, to)) = to {
             let kind = EventKind::LeadershipTransferred { to };
             self.record.lock().happened(self.now_us(), Some(through), kind);
         }

@@ -124,7 +124,9 @@ const fn event_name(kind: &EventKind) -> Option<&'static str> {
         EventKind::TornTail { .. } => "torn-tails",
         EventKind::StorageFailed => "storage-failures",
         EventKind::LeadershipTransferred { .. } => "leadership-transfers",
+        EventKind::VotersChange { .. } => "voter-changes",
         EventKind::Role { .. }
+        | EventKind::Named { .. }
         | EventKind::FaultEnded { .. }
         | EventKind::Healed
         | EventKind::Violation { .. }

@@ -4,7 +4,7 @@ use super::{
     Bounds, Coverage, Violation,
     durability::{self, Loss, Replica},
     elections::{self, Election},
-    leases, linearizability, liveness, revisions, staleness, watches,
+    leases, linearizability, liveness, revisions, staleness, tolerance, watches,
 };
 use crate::{
     history::History,
@@ -49,6 +49,7 @@ pub fn judge(
     violations.extend(lost);
     violations.extend(liveness::check(timeline, history, replicas, bounds));
     violations.extend(recovery_time::check(&recoveries, timeline.end_us(), bounds));
+    violations.extend(tolerance::check(timeline));
     let elections = elections::elections(timeline);
     violations.extend(elections::check(&elections));
     violations.sort();

@@ -22,6 +22,7 @@ pub mod revisions;
 pub mod staleness;
 #[cfg(test)]
 mod story;
+pub mod tolerance;
 pub mod watches;
 mod writes;
 
@@ -33,10 +34,10 @@ use crate::timeline::Seconds;
 
 pub use self::{
     bounds::Bounds,
-    cluster::Cluster,
+    cluster::{Cluster, VoterChange},
     coverage::Coverage,
     judgement::{Judgement, judge},
-    observation::{Ballot, EntryMark, Evidence, NodeEvent, NodeState},
+    observation::{Ballot, Configuration, EntryMark, Evidence, NodeEvent, NodeState},
 };
 
 /// Something that must never happen, and did.
@@ -119,7 +120,19 @@ rules! {
     ApplyOrder => "apply-order",
     /// Purged, snapshot, applied, committed and last positions stand in this order.
     PositionOrder => "position-order",
-    /// A node id whose disk was lost never comes back.
+    /// A leader has a vote, and was given those of a majority of its configuration.
+    ElectedByMajority => "elected-by-majority",
+    /// Voters change by way of a configuration in which the old and the new ones decide together.
+    JointChange => "joint-change",
+    /// A change of members begins when the one before it is committed.
+    OneChangeAtATime => "one-change-at-a-time",
+    /// A member is given a vote only when it has kept up.
+    VoterKeepsUp => "voter-keeps-up",
+    /// A change of members that lost its leader is completed or undone within the bound.
+    ChangeEnds => "change-ends",
+    /// A change of members that was acknowledged is in force, and one that was refused is not.
+    ChangeTruth => "change-truth",
+    /// A node id that was removed, or whose disk was lost, never comes back.
     IdentityReused => "identity-reused",
     /// Each key behaves as if its calls had happened one at a time.
     Linearizable => "linearizable",
@@ -155,7 +168,7 @@ rules! {
     NeedlessElection => "needless-election",
     /// A leader that cannot write gives its title away, and says why.
     TitleKept => "title-kept",
-    /// No voter loses its vote, and so no failure less is tolerated, unless somebody removes it.
+    /// No change of members without force lowers the number of failures that are tolerated.
     ToleranceKept => "tolerance-kept",
     /// A transfer tells truly what became of it, and one that is refused changes nothing.
     TransferTruth => "transfer-truth",

@@ -7,6 +7,8 @@
 //! Nodes are numbered from 0 by the world; a number stays with its place in the cluster, whatever
 //! node id the process in it has.
 
+use std::collections::BTreeSet;
+
 use crate::timeline::Role;
 
 /// Where a node stands. Positions are log indexes; `None` is before the first entry.
@@ -48,6 +50,37 @@ pub struct Ballot {
     pub voted_for: Option<u32>,
 }
 
+/// Who decides and who listens, as an entry of the log says. Members are named by their node ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// A majority of each of these sets decides; two while the voters change.
+    pub voters: Vec<BTreeSet<u64>>,
+    /// Those who receive the log and have no vote.
+    pub learners: BTreeSet<u64>,
+}
+
+impl Configuration {
+    /// Whether the node has a vote.
+    #[must_use]
+    pub fn is_voter(&self, id: u64) -> bool {
+        self.voters.iter().any(|set| set.contains(&id))
+    }
+
+    /// Voters and learners.
+    #[must_use]
+    pub fn members(&self) -> BTreeSet<u64> {
+        self.voters.iter().flatten().chain(&self.learners).copied().collect()
+    }
+
+    /// Whether a majority of each set of voters is as asked for.
+    pub fn has_majority(&self, mut which: impl FnMut(u64) -> bool) -> bool {
+        self.voters.iter().all(|set| {
+            let count = set.iter().filter(|id| which(**id)).count();
+            count > set.len() / 2
+        })
+    }
+}
+
 /// Something that a node did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeEvent {
@@ -71,6 +104,15 @@ pub enum NodeEvent {
     /// A bit of what its disk holds flipped. If it lies in the very last batch, or in the vote, no
     /// node can tell it from a write that was never finished: what it promised may be gone.
     DiskRotted,
+    /// What an entry says that is about to be added to its log.
+    Configured {
+        /// The log index of the entry.
+        index: u64,
+        /// Its term.
+        term: u64,
+        /// What it says.
+        configuration: Configuration,
+    },
     /// Entries were added to its log, one after the other. Whose log has an entry first proposed
     /// it.
     Appended(Vec<EntryMark>),

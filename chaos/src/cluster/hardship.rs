@@ -32,7 +32,7 @@ pub(super) struct Links {
 pub(super) struct OpenFaults {
     by_id: BTreeMap<FaultId, Undo>,
     /// The faults that end when their node is started.
-    down: BTreeMap<u32, FaultId>,
+    pub(super) down: BTreeMap<u32, FaultId>,
 }
 
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl Cluster {
             return false;
         }
         let Some(rot) = self.seats[at(node)].disk.rot() else { return false };
-        self.disks_lost[at(node)] = true;
+        self.lost_ids.extend(self.identity(node));
         let now_us = self.now_us();
         self.record.lock().node_event(now_us, node, NodeEvent::DiskRotted);
         let detail = format!("{} at {}", rot.file, rot.offset);
@@ -273,6 +273,11 @@ impl Cluster {
         self.delay_tasks(0);
         for node in self.nodes() {
             self.seats[at(node)].disk.set(|disk| *disk = Hardship::default());
+            if self.was_removed(node) {
+                // Whoever runs it has read its last words.
+                self.retire(node);
+                continue;
+            }
             if self.ended(node).is_some() {
                 self.kill(node);
             }
@@ -291,24 +296,28 @@ impl Cluster {
         self.start(node);
     }
 
-    /// Whether a disk may be lost without losing what a majority holds.
+    /// Whether a disk may be lost without losing what a majority holds, of whatever decides now or
+    /// may soon.
     #[must_use]
     pub fn may_lose_disk(&self, node: u32) -> bool {
-        let lost = self.disks_lost.iter().filter(|lost| **lost).count();
-        self.disks_lost[at(node)] || (lost + 1) * 2 < self.disks_lost.len()
-    }
-
-    /// Whether the node's disk was lost or rotted.
-    #[must_use]
-    pub fn lost_disk(&self, node: u32) -> bool {
-        self.disks_lost[at(node)]
+        let Some(id) = self.identity(node) else { return true };
+        let is_gone = |voter: &&u64| **voter == id || self.lost_ids.contains(voter);
+        let bears = |voters: &BTreeSet<u64>| {
+            // Whoever has no vote may be given one at this moment.
+            let joins = usize::from(!voters.contains(&id));
+            let gone = voters.iter().filter(is_gone).count() + joins;
+            gone * 2 < voters.len() + joins
+        };
+        let configurations = self.record.lock().configurations();
+        self.lost_ids.contains(&id)
+            || configurations.iter().flat_map(|configuration| &configuration.voters).all(bears)
     }
 
     pub(super) fn restore_links(&mut self) {
-        for a in self.nodes() {
+        for a in self.places() {
             // Links to clients are never cut for long.
             self.sim.repair(host_name(a), CLIENTS);
-            for b in a + 1..self.shape.nodes {
+            for b in self.places().skip(at(a) + 1) {
                 self.set_link(a, b);
             }
         }
@@ -336,7 +345,7 @@ impl Cluster {
         }
     }
 
-    /// Whether some node reaches, both ways, a majority of nodes that work.
+    /// Whether some node reaches, both ways, a majority of voters that work.
     fn has_quorum(&self) -> bool {
         let works = |node: u32| self.up[at(node)] && !self.paused[at(node)];
         let reach = |a: u32, b: u32| {
@@ -345,11 +354,13 @@ impl Cluster {
                     && !self.links.cut.contains(&(b, a))
                     && !self.links.held.contains(&(a.min(b), a.max(b)))
         };
+        let configurations = self.record.lock().configurations();
         self.nodes().filter(|node| works(*node)).any(|node| {
-            let reached = self
-                .nodes()
-                .filter(|&other| works(other) && reach(node, other) && !self.disks_lost[at(other)]);
-            reached.count() * 2 > self.seats.len()
+            let reached = |id: u64| {
+                self.place_of(id)
+                    .is_some_and(|other| works(other) && reach(node, other) && self.is_whole(other))
+            };
+            configurations.iter().all(|configuration| configuration.has_majority(reached))
         })
     }
 
@@ -357,7 +368,7 @@ impl Cluster {
         group
             .iter()
             .flat_map(|&inside| {
-                self.nodes().filter(|node| !group.contains(node)).map(move |other| (inside, other))
+                self.places().filter(|node| !group.contains(node)).map(move |other| (inside, other))
             })
             .collect()
     }

@@ -5,12 +5,13 @@
 //! take the power away. Nothing in here waits for real time.
 
 mod hardship;
+mod members;
 mod observation;
 mod seat;
 mod task_ids;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
@@ -52,8 +53,10 @@ pub(crate) const CLIENTS: &str = "clients";
 /// What a cluster is like.
 #[derive(Debug, Clone)]
 pub struct Shape {
-    /// How many nodes it has.
+    /// How many nodes found it.
     pub nodes: u32,
+    /// How many machines stand by for nodes that join it.
+    pub spares: u32,
     /// Its timings.
     pub profile: Profile,
     /// The shortest delay of a message, in milliseconds.
@@ -75,6 +78,7 @@ impl Default for Shape {
     fn default() -> Self {
         Self {
             nodes: 3,
+            spares: 0,
             profile: Profile::Lan,
             link_ms_min: 0,
             link_ms_max: 2,
@@ -99,7 +103,10 @@ pub struct Cluster {
     record: SharedRecord,
     dice: Dice,
     next_fault: u32,
-    disks_lost: Vec<bool>,
+    /// The places that the operator runs a node on.
+    in_use: Vec<bool>,
+    /// Node ids whose disk was lost or rotted.
+    lost_ids: BTreeSet<u64>,
     links: Links,
     open_faults: OpenFaults,
     broken: Option<String>,
@@ -123,7 +130,8 @@ impl Cluster {
             .build();
         sim.set_message_latency_curve(shape.link_curve);
         let order = Arc::default();
-        let seats: Vec<Seat> = (0..shape.nodes)
+        let founders = shape.nodes as usize;
+        let seats: Vec<Seat> = (0..shape.nodes + shape.spares)
             .map(|number| {
                 let config = config(&shape, number);
                 let storage = storage_options(&shape);
@@ -135,12 +143,21 @@ impl Cluster {
             let seat = seat.clone();
             sim.host(host_name(seat.number), move || seat.clone().run());
         }
+        for spare in seats.iter().skip(founders) {
+            // It has not run for a moment yet.
+            sim.crash(host_name(spare.number));
+        }
         let count = seats.len();
-        record.lock().watch_over(0..shape.nodes);
+        let founds: Vec<bool> = (0..count).map(|number| number < founders).collect();
+        {
+            let mut record = record.lock();
+            record.watch_over();
+            record.in_use = (0..shape.nodes).collect();
+        }
         Self {
             sim,
             seats,
-            up: vec![true; count],
+            up: founds.clone(),
             paused: vec![false; count],
             observations: (0..count).map(|_seat| Observation::default()).collect(),
             identities: BTreeMap::new(),
@@ -148,7 +165,8 @@ impl Cluster {
             record,
             dice: Dice::derive(seed, "scenario", 0),
             next_fault: 0,
-            disks_lost: vec![false; count],
+            in_use: founds,
+            lost_ids: BTreeSet::new(),
             links: Links::default(),
             open_faults: OpenFaults::default(),
             broken: None,
@@ -188,9 +206,16 @@ impl Cluster {
         self.broken.as_deref()
     }
 
-    /// All nodes.
+    /// The nodes that the operator runs, whether they are up or not; at first those that found the
+    /// cluster.
     pub fn nodes(&self) -> impl Iterator<Item = u32> + use<> {
-        0..self.shape.nodes
+        let used: Vec<u32> = self.places().filter(|node| self.in_use[at(*node)]).collect();
+        used.into_iter()
+    }
+
+    /// The machines of all nodes, those that stand by too.
+    fn places(&self) -> impl Iterator<Item = u32> + use<> {
+        0..self.shape.nodes + self.shape.spares
     }
 
     /// Whether the node's process runs.
@@ -313,7 +338,7 @@ impl Cluster {
     /// Looks at what every node did, and only then at where each stands: what one node concludes
     /// rests on what another did in the same step.
     fn look(&mut self) {
-        let looks: Vec<_> = self.nodes().map(|node| (node, self.look_at(node))).collect();
+        let looks: Vec<_> = self.places().map(|node| (node, self.look_at(node))).collect();
         let now_us = self.now_us();
         let mut record = self.record.lock();
         let (mut events, mut states) = (Vec::new(), Vec::new());
@@ -379,7 +404,7 @@ impl Cluster {
 
     /// Ends the machine without a word to anybody: what was not synced meets its fate.
     pub fn lose_power(&mut self, node: u32) {
-        let others: Vec<_> = self.nodes().filter(|other| *other != node).map(host_name).collect();
+        let others: Vec<_> = self.places().filter(|other| *other != node).map(host_name).collect();
         let host = host_name(node);
         // Cut off first, so that nobody sees the connections close.
         for other in others.iter().map(String::as_str).chain([CLIENTS]) {
@@ -396,7 +421,8 @@ impl Cluster {
     pub fn lose_disk(&mut self, node: u32) {
         assert!(!self.up[at(node)], "a disk is lost while the machine is down");
         self.seats[at(node)].disk.lose_everything();
-        self.disks_lost[at(node)] = true;
+        self.lost_ids.extend(self.identity(node));
+        self.observations[at(node)].forget_folder();
         let now_us = self.now_us();
         self.record.lock().node_event(now_us, node, NodeEvent::DiskLost);
     }
@@ -460,6 +486,11 @@ pub fn client_url(node: u32) -> String {
     format!("http://{}:{CLIENT_PORT}", host_name(node))
 }
 
+/// Where peers dial the node.
+pub(crate) fn peer_address(node: u32) -> String {
+    format!("{}:{PEER_PORT}", host_name(node))
+}
+
 fn host_name(node: u32) -> String {
     format!("n{node}")
 }
@@ -470,18 +501,15 @@ fn at(node: u32) -> usize {
 
 fn config(shape: &Shape, node: u32) -> Config {
     let peers = (0..shape.nodes)
-        .map(|node| BootstrapPeer {
-            name: host_name(node),
-            peer_address: format!("{}:{PEER_PORT}", host_name(node)),
-        })
+        .map(|node| BootstrapPeer { name: host_name(node), peer_address: peer_address(node) })
         .collect();
     Config {
         name: host_name(node),
         data_dir: "simulated".into(),
         client_addr: format!("{}:{CLIENT_PORT}", host_name(node)),
-        peer_addr: format!("{}:{PEER_PORT}", host_name(node)),
+        peer_addr: peer_address(node),
         advertise_client_urls: vec![client_url(node)],
-        advertise_peer_addr: format!("{}:{PEER_PORT}", host_name(node)),
+        advertise_peer_addr: peer_address(node),
         birth: Birth::Bootstrap(peers),
         zone: String::new(),
         site: String::new(),

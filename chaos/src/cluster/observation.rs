@@ -11,7 +11,7 @@ use mainstay_consensus::{Consensus, Role as NodeRole};
 use mainstay_storage::Storage;
 
 use crate::{
-    checkers::{Ballot, EntryMark, NodeEvent, NodeState},
+    checkers::{Ballot, Configuration, EntryMark, NodeEvent, NodeState},
     saboteur::Note,
     timeline::{EventKind, Role},
 };
@@ -48,6 +48,11 @@ impl Observation {
         if was_started { vec![NodeEvent::Stopped] } else { Vec::new() }
     }
 
+    /// The folder is gone with its id.
+    pub(crate) const fn forget_folder(&mut self) {
+        self.identity = 0;
+    }
+
     /// The last state that was seen of the process that runs.
     pub(crate) const fn state(&self) -> Option<NodeState> {
         self.state
@@ -72,6 +77,7 @@ impl Observation {
             if self.named != Some(incarnation) {
                 self.identity = consensus.status().node_id;
                 self.named = Some(incarnation);
+                seen.kinds.push(EventKind::Named { id: self.identity });
             }
             if self.started != Some(incarnation) {
                 self.start(incarnation, consensus, seats, &mut seen);
@@ -163,6 +169,11 @@ impl Observation {
                     _ => events.push((order, NodeEvent::Appended(vec![mark]))),
                 }
             }
+            ("log.membership", [index, term, sets, rest @ ..]) => {
+                let (index, term) = (*index, *term);
+                let configuration = configuration(*sets, rest);
+                events.push((order, NodeEvent::Configured { index, term, configuration }));
+            }
             ("log.truncated", &[from]) => events.push((order, NodeEvent::Truncated { from })),
             ("log.purged", &[through]) => events.push((order, NodeEvent::Purged { through })),
             ("log.flushed", &[through]) => events.push((order, NodeEvent::Flushed { through })),
@@ -236,6 +247,18 @@ fn read_log(storage: &Storage) -> Option<Vec<EntryMark>> {
             hash: u64::from(mainstay_codec::checksum(0, &entry.payload)),
         }));
     }
+}
+
+/// The members as `log_store` notes them.
+fn configuration(sets: u64, mut numbers: &[u64]) -> Configuration {
+    let mut next = || {
+        let (len, rest) = numbers.split_first()?;
+        let (ids, rest) = rest.split_at_checked(usize::try_from(*len).ok()?)?;
+        numbers = rest;
+        Some(ids.iter().copied().collect())
+    };
+    let voters = (0..sets).filter_map(|_set| next()).collect();
+    Configuration { voters, learners: next().unwrap_or_default() }
 }
 
 const fn role(role: NodeRole) -> Role {

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use mainstay_consensus::Consensus;
+use mainstay_consensus::{Birth, Consensus};
 use mainstay_node::{Config, Listeners, RunError, StorageOptions, run_observed};
 use mainstay_world::{MemoryHistory, NodeClock, Scope, World};
 use tokio::sync::{mpsc, oneshot};
@@ -34,7 +34,7 @@ pub(crate) struct Seat {
 struct Inner {
     seed: u64,
     trace: Trace,
-    config: Config,
+    config: Mutex<Config>,
     storage: StorageOptions,
     incarnation: AtomicU32,
     process: Mutex<Process>,
@@ -75,7 +75,7 @@ impl Seat {
             inner: Arc::new(Inner {
                 seed,
                 trace,
-                config,
+                config: Mutex::new(config),
                 storage,
                 incarnation: AtomicU32::new(0),
                 process: Mutex::new(Process { rate_per_mille: 1000, ..Process::default() }),
@@ -154,7 +154,8 @@ impl Seat {
 
     async fn serve(&self, world: World) -> Result<mainstay_node::ExitReason, RunError> {
         let inner = &self.inner;
-        let listeners = Listeners::bind(world.net.as_ref(), &inner.config).await?;
+        let config = self.config().clone();
+        let listeners = Listeners::bind(world.net.as_ref(), &config).await?;
         let started = |consensus: &Consensus| self.process().consensus = Some(consensus.clone());
         let (stop, told_to_stop) = oneshot::channel();
         self.process().stop = Some(stop);
@@ -163,8 +164,17 @@ impl Seat {
                 std::future::pending::<()>().await;
             }
         };
-        let (config, storage) = (inner.config.clone(), inner.storage.clone());
+        let storage = inner.storage.clone();
         run_observed(world, listeners, config, storage, started, shutdown).await
+    }
+
+    /// From its next start on the node finds its cluster so.
+    pub(crate) fn set_birth(&self, birth: Birth) {
+        self.config().birth = birth;
+    }
+
+    fn config(&self) -> MutexGuard<'_, Config> {
+        self.inner.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The running process's consensus.

@@ -1,9 +1,10 @@
 //! What operators do for years, in an hour: nodes are told to stop and started again in turn,
 //! leadership is moved, history is compacted, and now and then something breaks meanwhile.
 //!
-//! Members come and go elsewhere. Here nobody may: whatever happens, every voter keeps its vote.
+//! In the hour members come and go as well; in the short ones nobody may: whatever happens, every
+//! voter keeps its vote.
 
-use super::{Scenario, usual};
+use super::{Scenario, membership, usual};
 use crate::{
     checkers::Rule,
     cluster::{FaultId, Shape},
@@ -26,16 +27,16 @@ pub(super) const MAINTENANCE: Scenario = Scenario {
     summary: "restarts in good order, transfers and compactions while a node is in trouble",
     shape,
     workload: usual,
-    story: |story| maintenance(story, 90_000),
+    story: |story| maintenance(story, 90_000, false),
 };
 
 /// Twenty of them are a day.
 pub(super) const MAINTENANCE_FOR_AN_HOUR: Scenario = Scenario {
     name: "maintenance-for-an-hour",
-    summary: "72 minutes of the same with fewer clients; 20 seeds are a day",
-    shape,
+    summary: "72 minutes of the same with members that come and go; 20 seeds are a day",
+    shape: |dice| Shape { spares: 3, ..shape(dice) },
     workload: few_calls,
-    story: |story| maintenance(story, 72 * 60_000),
+    story: |story| maintenance(story, 72 * 60_000, true),
 };
 
 /// Small logs, so that snapshots are taken and sent all the while.
@@ -68,38 +69,44 @@ fn rolling_restarts(story: &mut Story) -> Result<(), Stuck> {
     Ok(())
 }
 
-fn maintenance(story: &mut Story, ms: u64) -> Result<(), Stuck> {
+fn maintenance(story: &mut Story, ms: u64, changes_members: bool) -> Result<(), Stuck> {
     story.begin()?;
     let voters = story.voters();
     let until_us = story.now_us() + 1_000 * ms;
     while story.now_us() < until_us && story.broken().is_none() {
         let node = story.any_node();
         let trouble = if story.dice().percent(50) { trouble(story, node) } else { None };
-        match story.dice().below(5) {
+        match story.dice().below(if changes_members { 9 } else { 5 }) {
             // Whoever is in trouble is what operators restart.
             0 | 1 => restart(story, node, trouble.is_some()),
             2 => transfer(story)?,
             3 => compact(story)?,
-            _ => {}
+            4 => {}
+            _ => membership::change(story)?,
         }
         let ms = story.dice().between(200..=5_000);
         story.run_ms(ms);
         if let Some(fault) = trouble {
             story.end(fault);
         }
-        if !story.is_up(node) {
+        if changes_members {
+            membership::revive(story);
+        }
+        for node in story.nodes() {
             story.restart(node);
         }
         story.wait_for_writes(1)?;
         let ms = story.dice().between(1_000..=20_000);
         story.run_ms(ms);
-        keep_their_votes(story, voters);
+        if !changes_members {
+            keep_their_votes(story, voters);
+        }
     }
-    Ok(())
+    if changes_members { membership::settle(story) } else { Ok(()) }
 }
 
 /// Something that one node suffers, and that a quorum bears; `None` for what its start ends.
-fn trouble(story: &mut Story, node: u32) -> Option<FaultId> {
+pub(super) fn trouble(story: &mut Story, node: u32) -> Option<FaultId> {
     match story.dice().below(7) {
         0 => Some(story.partition(&[node])),
         1 => Some(story.deafen(&[node])),

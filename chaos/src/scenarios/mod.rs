@@ -16,6 +16,7 @@ mod lagging_follower;
 mod leadership_transfers;
 mod lost_disk;
 mod maintenance;
+mod membership;
 mod one_way_cuts;
 mod paused_leader;
 mod power_loss_of_all;
@@ -89,6 +90,10 @@ pub const SCENARIOS: &[Scenario] = &[
     clock_rates::SCENARIO,
     maintenance::ROLLING_RESTARTS,
     maintenance::MAINTENANCE,
+    membership::MEMBERS_COME_AND_GO,
+    membership::REPLACE_A_LOST_DISK,
+    membership::CHANGE_INTERRUPTED,
+    membership::JOIN_UNDER_LOAD,
     cascading_failures::SCENARIO,
     raft_under_chaos::SCENARIO,
     swarm::SCENARIO,

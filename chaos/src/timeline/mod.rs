@@ -97,6 +97,18 @@ pub enum EventKind {
         /// To whom.
         to: u32,
     },
+    /// A node's process knows which node id its folder has.
+    Named {
+        /// The node id.
+        id: u64,
+    },
+    /// A leader begins to change who has a vote.
+    VotersChange {
+        /// The voters before.
+        from: Vec<Voter>,
+        /// The voters after.
+        to: Vec<Voter>,
+    },
     /// All faults are over: from here on the cluster must recover and stay well.
     Healed,
     /// The run found something wrong.
@@ -106,6 +118,15 @@ pub enum EventKind {
     },
     /// The scenario's own words.
     Note(String),
+}
+
+/// A voter: a node id, and the place whose folder has it or had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Voter {
+    /// The node id.
+    pub id: u64,
+    /// The place.
+    pub node: u32,
 }
 
 /// What a node is to its cluster.

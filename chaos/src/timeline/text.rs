@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Event, EventKind, Role, Seconds, Timeline, lanes::Lanes};
+use super::{Event, EventKind, Role, Seconds, Timeline, Voter, lanes::Lanes};
 
 /// The widest line.
 const WIDTH: usize = 100;
@@ -164,10 +164,27 @@ fn what_happened(kind: &EventKind) -> String {
         EventKind::TornTail { bytes } => format!("cut a torn tail of {bytes} bytes off its log"),
         EventKind::StorageFailed => "says that its storage failed".to_owned(),
         EventKind::LeadershipTransferred { to } => format!("hands leadership to node {to}"),
+        EventKind::Named { id } => format!("has node id {id:016x}"),
+        EventKind::VotersChange { from, to } => {
+            format!("changes the voters from {} to {}", voters(from), voters(to))
+        }
         EventKind::Healed => "all faults are over; the cluster must recover".to_owned(),
         EventKind::Violation { what } => format!("VIOLATION {what}"),
         EventKind::Note(note) => note.clone(),
     }
+}
+
+/// Places, and the ids where a place stands twice.
+fn voters(voters: &[Voter]) -> String {
+    let show = |voter: &Voter| {
+        let of_place = voters.iter().filter(|other| other.node == voter.node).count();
+        match of_place {
+            1 => voter.node.to_string(),
+            _ => format!("{} ({:016x})", voter.node, voter.id),
+        }
+    };
+    let shown: Vec<_> = voters.iter().map(show).collect();
+    shown.join(", ")
 }
 
 fn count(number: u64, noun: &str) -> String {

@@ -31,8 +31,7 @@ pub(super) struct Caller {
     pub(super) number: u32,
     pub(super) dice: Dice,
     pub(super) record: SharedRecord,
-    nodes: u32,
-    /// One client for each node, and one that knows all of them.
+    /// One client for each place, and one that knows all nodes.
     of_node: Vec<Client>,
     roaming: Option<Client>,
     node: u32,
@@ -52,20 +51,22 @@ type Ended = (Outcome, Option<u64>);
 impl Caller {
     pub(super) fn new(
         number: u32,
-        nodes: u32,
+        places: u32,
         mut dice: Dice,
         net: Arc<dyn Net>,
         record: SharedRecord,
     ) -> Self {
-        let client = |order: &[u32]| client(Arc::clone(&net), order, ATTEMPT_TIMEOUT);
-        let mut order: Vec<u32> = (0..nodes).collect();
+        let client =
+            |order: &[u32], discover| client(Arc::clone(&net), order, ATTEMPT_TIMEOUT, discover);
+        let mut order = record.lock().in_use.clone();
         dice.shuffle(&mut order);
+        // Where nodes come and go, whoever knows all of them has to find the new ones.
+        let discover = places as usize > order.len();
         Self {
             number,
-            of_node: (0..nodes).map(|node| client(&[node])).collect(),
-            roaming: (number % 2 == 1).then(|| client(&order)),
+            of_node: (0..places).map(|node| client(&[node], false)).collect(),
+            roaming: (number % 2 == 1).then(|| client(&order, discover)),
             node: order[0],
-            nodes,
             dice,
             record,
             session: None,
@@ -74,7 +75,9 @@ impl Caller {
 
     /// Asks another node from now on.
     pub(super) fn move_on(&mut self) {
-        self.node = (self.node + 1) % self.nodes;
+        let record = self.record.lock();
+        let after = record.in_use.iter().find(|node| **node > self.node);
+        self.node = after.or(record.in_use.first()).copied().unwrap_or(self.node);
     }
 
     /// Asks this node from now on, and no other.
@@ -213,15 +216,20 @@ impl Caller {
     }
 }
 
-/// A client that knows these nodes, in this order.
-pub(super) fn client(net: Arc<dyn Net>, order: &[u32], attempt_timeout: Duration) -> Client {
+/// A client that knows these nodes, in this order, and finds out about others if told to.
+pub(super) fn client(
+    net: Arc<dyn Net>,
+    order: &[u32],
+    attempt_timeout: Duration,
+    discover: bool,
+) -> Client {
     let endpoints = order
         .iter()
         .map(|node| client_url(*node).parse().expect("a simulated address is well formed"))
         .collect();
-    // The checkers know which node was asked, and what kind of write it was.
+    // The checkers know what kind of write it was.
     let options = ClientOptions {
-        discover: false,
+        discover,
         sessions: false,
         timeout: TIMEOUT,
         attempt_timeout,

@@ -122,7 +122,7 @@ impl Orders {
 pub(crate) async fn run(
     seed: u64,
     workload: Workload,
-    nodes: u32,
+    places: u32,
     orders: Orders,
     record: SharedRecord,
     trace: Trace,
@@ -134,7 +134,7 @@ pub(crate) async fn run(
     let life = async move {
         let caller = |client: u32| {
             let dice = Dice::derive(seed, "client", u64::from(client));
-            Caller::new(client, nodes, dice, Arc::clone(&net), record.clone())
+            Caller::new(client, places, dice, Arc::clone(&net), record.clone())
         };
         let mut client = 0;
         let mut next = || {
@@ -151,14 +151,14 @@ pub(crate) async fn run(
         for _watcher in 0..workload.watchers {
             world::spawn(watcher::run(next(), orders.clone()));
         }
-        let operator = Operator::new(nodes, &net, record.clone(), orders.clone());
+        let operator = Operator::new(places, &net, record.clone(), orders.clone());
         while !orders.inner.check.load(Ordering::Relaxed) {
             while let Some(errand) = orders.next_errand() {
                 world::spawn(operator.clone().carry_out(errand));
             }
             world::sleep(Duration::from_millis(10)).await;
         }
-        worker::read_all(caller(client), &workload, nodes, &orders).await;
+        worker::read_all(caller(client), &workload, &orders).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {

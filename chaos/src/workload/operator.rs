@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use mainstay_client::{CallError, Client, TookEffect};
+use mainstay_client::{Answer, CallError, Client, MemberChange, NewMember, TookEffect};
 use mainstay_world::Net;
 
 use super::{Orders, caller};
-use crate::record::SharedRecord;
+use crate::{cluster::peer_address, record::SharedRecord};
 
 /// How long one attempt may take: longer than a hand-over may, or its outcome is never told.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
@@ -33,6 +33,27 @@ pub enum Errand {
         /// The node that is asked.
         through: u32,
     },
+    /// A node that waits shall become a learner.
+    AddMember {
+        /// The node that is asked.
+        through: u32,
+        /// The node to add.
+        node: u32,
+    },
+    /// A learner shall get a vote.
+    PromoteMember {
+        /// The node that is asked.
+        through: u32,
+        /// The learner's node id.
+        id: u64,
+    },
+    /// A member shall go.
+    RemoveMember {
+        /// The node that is asked.
+        through: u32,
+        /// The member's node id.
+        id: u64,
+    },
 }
 
 /// Which errand.
@@ -46,6 +67,15 @@ pub enum ErrandOutcome {
     Leads(Option<u32>),
     /// Revisions below this one are forgotten.
     Compacted(u64),
+    /// The members are as was wished for.
+    Members {
+        /// What was done, in the API's word.
+        change: String,
+        /// The member's node id.
+        id: u64,
+        /// The member whose place it takes, or will.
+        replaces: Option<u64>,
+    },
     /// It was refused and had no effect.
     Refused {
         /// Why, as the problem's code.
@@ -105,13 +135,13 @@ pub(super) struct Operator {
 
 impl Operator {
     pub(super) fn new(
-        nodes: u32,
+        places: u32,
         net: &Arc<dyn Net>,
         record: SharedRecord,
         orders: Orders,
     ) -> Self {
-        let clients =
-            (0..nodes).map(|node| caller::client(Arc::clone(net), &[node], ATTEMPT_TIMEOUT));
+        let clients = (0..places)
+            .map(|node| caller::client(Arc::clone(net), &[node], ATTEMPT_TIMEOUT, false));
         Self { clients: clients.collect(), record, orders }
     }
 
@@ -120,6 +150,16 @@ impl Operator {
         let outcome = match errand {
             Errand::Transfer { through, to } => self.transfer(through, to).await,
             Errand::Compact { through } => self.compact(through).await,
+            Errand::AddMember { through, node } => {
+                let member = NewMember { peer_address: peer_address(node), id: None };
+                changed(self.of(through).add_member(&member, false).await)
+            }
+            Errand::PromoteMember { through, id } => {
+                changed(self.of(through).promote_member(&id.to_string(), false).await)
+            }
+            Errand::RemoveMember { through, id } => {
+                changed(self.of(through).remove_member(&id.to_string(), false, false).await)
+            }
         };
         self.orders.inner.errands.lock().outcomes.insert(
             id,
@@ -148,4 +188,9 @@ impl Operator {
     fn of(&self, node: u32) -> &Client {
         &self.clients[node as usize]
     }
+}
+
+fn changed(answer: Result<Answer<MemberChange>, CallError>) -> Result<ErrandOutcome, CallError> {
+    let MemberChange { change, id, replaces, .. } = answer?.value;
+    Ok(ErrandOutcome::Members { change, id, replaces })
 }

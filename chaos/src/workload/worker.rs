@@ -77,8 +77,9 @@ fn expectation(
 }
 
 /// Reads every key through every node, so that each acknowledged write is looked for.
-pub(super) async fn read_all(mut caller: Caller, workload: &Workload, nodes: u32, orders: &Orders) {
-    for node in 0..nodes {
+pub(super) async fn read_all(mut caller: Caller, workload: &Workload, orders: &Orders) {
+    let nodes = caller.record.lock().in_use.clone();
+    for node in nodes {
         caller.stay_with(node);
         for number in 0..workload.keys {
             let call = Call::Get { key: key(number), consistency: Consistency::Linearizable };

@@ -230,6 +230,9 @@ impl Autopilot {
 
     /// Completes what a former leader left half done.
     async fn complete(&self, term: u64) {
+        if self.parts.buggify.is_planted("leave-half-done") {
+            return;
+        }
         // While somebody carries a change out, it is theirs to complete.
         let Some(turn) = self.changes.turn() else { return };
         let outcome = self.changes.complete(&turn).await;

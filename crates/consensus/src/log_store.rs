@@ -20,7 +20,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
-use mainstay_storage::{LogEntry, Storage, StorageFailure};
+use mainstay_storage::{LogEntry, LogPosition, Storage, StorageFailure};
 use mainstay_world::Buggify;
 use openraft::{
     LogState, Membership, OptionalSend, RaftLogReader,
@@ -167,7 +167,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries.into_iter().map(stored_entry).collect::<io::Result<Vec<_>>>()?;
+        let tell = |entry: &Entry| {
+            if let EntryPayload::Membership(membership) = &entry.payload {
+                let position = position(&entry.log_id);
+                self.buggify.note_all("log.membership", || membership_note(position, membership));
+            }
+        };
+        let entries = entries.into_iter().inspect(tell).map(stored_entry);
+        let entries = entries.collect::<io::Result<Vec<_>>>()?;
         let last = entries.last().map_or(0, |entry| entry.index);
         for entry in &entries {
             self.buggify.note("log.appended", || entry_note(entry));
@@ -235,6 +242,19 @@ pub(crate) fn entry_note(entry: &LogEntry) -> [u64; 3] {
     [entry.index, entry.term, u64::from(checksum)]
 }
 
+/// Index, term, how many sets of voters there are, then for each of them, and for the learners, how
+/// many and who.
+fn membership_note(position: LogPosition, membership: &Membership<u64, MemberRecord>) -> Vec<u64> {
+    let sets = membership.get_joint_config();
+    let mut numbers = vec![position.index, position.term, sets.len() as u64];
+    let learners = membership.learner_ids().collect();
+    for set in sets.iter().chain([&learners]) {
+        numbers.push(set.len() as u64);
+        numbers.extend(set);
+    }
+    numbers
+}
+
 /// An entry in the form that storage keeps and peers send.
 pub(crate) fn stored_entry(entry: Entry) -> io::Result<LogEntry> {
     let payload = match entry.payload {
@@ -256,7 +276,7 @@ pub(crate) fn entry_of(stored: LogEntry) -> io::Result<Entry> {
     } else {
         EntryPayload::Normal(EncodedEnvelope(stored.payload))
     };
-    let position = mainstay_storage::LogPosition { index: stored.index, term: stored.term };
+    let position = LogPosition { index: stored.index, term: stored.term };
     Ok(Entry::new(log_id(position), payload))
 }
 

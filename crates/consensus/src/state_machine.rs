@@ -257,7 +257,7 @@ impl StateMachine {
             .map(|(id, _record)| *id)
             .filter(|id| next.get_node(id).is_none())
             .collect();
-        if !gone.is_empty() {
+        if !gone.is_empty() && !self.buggify.is_planted("forget-removed") {
             self.store.inner.removed.send_modify(|removed| removed.extend(gone));
         }
         self.membership = next;

@@ -61,6 +61,14 @@ impl Buggify {
         }
     }
 
+    /// As [`Self::note`], for a step that takes more numbers than can be told beforehand.
+    #[inline]
+    pub fn note_all(&self, step: &'static str, numbers: impl FnOnce() -> Vec<u64>) {
+        if let Some(saboteur) = &self.0 {
+            saboteur.note(step, &numbers());
+        }
+    }
+
     /// Holds the calling task up if the saboteur wants it at `site`.
     #[inline]
     pub async fn pause(&self, site: &'static str) {

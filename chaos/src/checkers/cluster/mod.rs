@@ -10,14 +10,18 @@
 //! loss. It does not know openraft, frames or files.
 
 mod log;
+mod members;
 mod node;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::node::{Applied, Node, Start, show_entry};
-use super::{EntryMark, Evidence, NodeEvent, NodeState, Rule, Violation};
+use self::{
+    members::Members,
+    node::{Applied, Node, Start, show_entry},
+};
+use super::{Ballot, Configuration, EntryMark, Evidence, NodeEvent, NodeState, Rule, Violation};
 use crate::timeline::Role;
 
 /// A run that goes wrong is told so often at most.
@@ -27,8 +31,7 @@ const VIOLATIONS_MAX: usize = 50;
 #[derive(Debug)]
 pub struct Cluster {
     evidence: Evidence,
-    /// A majority of each of these sets decides; two while the members change.
-    voters: Vec<BTreeSet<u32>>,
+    members: Members,
     nodes: BTreeMap<u32, Node>,
     /// What is committed at each index, and who said so first.
     committed: BTreeMap<u64, (EntryMark, u32)>,
@@ -42,11 +45,22 @@ pub struct Cluster {
     revisions: BTreeMap<u64, u64>,
     /// The last acknowledged index.
     acknowledged: Option<u64>,
-    /// Node ids whose disks are lost.
-    lost_identities: BTreeSet<u64>,
+    /// Changes of voters since they were asked for last.
+    voter_changes: Vec<VoterChange>,
     violations: Vec<Violation>,
     /// How many violations were told, those that were taken out too.
     told: usize,
+}
+
+/// A leader that begins to change who has a vote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoterChange {
+    /// The leader.
+    pub leader: u32,
+    /// The voters before, by node id.
+    pub from: BTreeSet<u64>,
+    /// The voters after.
+    pub to: BTreeSet<u64>,
 }
 
 /// What a store was like after its so-many-th command, and who said so first.
@@ -76,12 +90,12 @@ impl Findings {
 }
 
 impl Cluster {
-    /// Watches over a cluster with these voters.
+    /// Watches over a cluster, whose members the entries of its log tell.
     #[must_use]
-    pub fn new(voters: impl IntoIterator<Item = u32>, evidence: Evidence) -> Self {
+    pub fn new(evidence: Evidence) -> Self {
         Self {
             evidence,
-            voters: vec![voters.into_iter().collect()],
+            members: Members::default(),
             nodes: BTreeMap::new(),
             committed: BTreeMap::new(),
             entries: BTreeMap::new(),
@@ -89,15 +103,27 @@ impl Cluster {
             stores: BTreeMap::new(),
             revisions: BTreeMap::new(),
             acknowledged: None,
-            lost_identities: BTreeSet::new(),
+            voter_changes: Vec::new(),
             violations: Vec::new(),
             told: 0,
         }
     }
 
-    /// Sets who decides from now on: a majority of each set.
-    pub fn set_voters(&mut self, voters: Vec<BTreeSet<u32>>) {
-        self.voters = voters;
+    /// The configurations that decide now or may soon: the newest one that is committed, and those
+    /// after it that some log has.
+    #[must_use]
+    pub fn configurations(&self) -> Vec<&Configuration> {
+        let Some(((index, term), newest)) = self.members.newest_committed() else {
+            return Vec::new();
+        };
+        let later = self.members.above(index, term);
+        let later = later.filter(|(place, _)| self.is_in_a_log(*place));
+        [newest].into_iter().chain(later.map(|(_, configuration)| configuration)).collect()
+    }
+
+    /// Takes out the changes of voters that began since the last time.
+    pub fn take_voter_changes(&mut self) -> Vec<VoterChange> {
+        std::mem::take(&mut self.voter_changes)
     }
 
     /// What was found so far, in order.
@@ -125,6 +151,7 @@ impl Cluster {
         self.installs_committed(now, &mut findings);
         if begins {
             self.leads(number, now.term, &mut findings);
+            self.is_elected(number, now.term, &mut findings);
             self.has_all_committed(number, now.term, &mut findings);
         }
         if let Some(committed) = now.committed.filter(|_index| now.committed > committed_before) {
@@ -145,13 +172,14 @@ impl Cluster {
         let node = self.nodes.entry(number).or_default();
         match event {
             NodeEvent::Started { identity, ballot, snapshot, purged, entries } => {
-                if self.lost_identities.contains(&identity) {
+                if self.members.is_lost(identity) {
                     let what = format!("node id {identity:016x} is back after its disk was lost");
                     findings.add(Rule::IdentityReused, what);
                 }
                 let found = entries.clone();
                 let start = Start { identity, ballot, snapshot, purged, entries };
                 node.start(start, evidence, &mut findings);
+                self.votes(number, ballot);
                 let mut term_before = None;
                 for entry in found {
                     self.match_logs(number, entry, term_before, &mut findings);
@@ -159,8 +187,15 @@ impl Cluster {
                 }
             }
             NodeEvent::Stopped => node.state = None,
-            NodeEvent::DiskLost => self.lost_identities.extend(node.lose_disk()),
+            NodeEvent::DiskLost => {
+                if let Some((id, held)) = node.lose_disk() {
+                    self.members.lose(id, held);
+                }
+            }
             NodeEvent::DiskRotted => node.rot(),
+            NodeEvent::Configured { index, term, configuration } => {
+                self.members.tell((index, term), configuration);
+            }
             NodeEvent::Appended(entries) => {
                 for entry in entries {
                     self.append(number, entry, &mut findings);
@@ -169,7 +204,10 @@ impl Cluster {
             NodeEvent::Truncated { from } => self.truncate(number, from, &mut findings),
             NodeEvent::Flushed { through } => node.flush(through, evidence, &mut findings),
             NodeEvent::Durable { through } => node.durable(through),
-            NodeEvent::VoteSaved(ballot) => node.vote(ballot, &mut findings),
+            NodeEvent::VoteSaved(ballot) => {
+                node.vote(ballot, &mut findings);
+                self.votes(number, Some(ballot));
+            }
             NodeEvent::Purged { through } => node.log.purge(through),
             NodeEvent::SnapshotSaved { index } => node.snapshot_saved(index),
             NodeEvent::SnapshotInstalled { index, sequence, state_hash } => {
@@ -191,6 +229,14 @@ impl Cluster {
         self.keep(findings);
     }
 
+    /// Takes note that every node has been looked at.
+    pub fn step_ended(&mut self, at_us: u64) {
+        let committed = self.committed.last_key_value().map(|(index, _)| *index);
+        for findings in self.members.step_ended(at_us, committed) {
+            self.keep(findings);
+        }
+    }
+
     /// Takes note that a client was told that its write is done, at this revision, by a node.
     pub fn acknowledged(&mut self, at_us: u64, number: u32, revision: u64) {
         let mut findings = Findings::new(at_us, number);
@@ -203,7 +249,7 @@ impl Cluster {
             Some((_, index)) => {
                 self.acknowledged = self.acknowledged.max(Some(*index));
                 let entry = self.committed.get(index).map(|(entry, _)| *entry);
-                if let Some(entry) = entry.filter(|entry| !self.majority_holds(entry)) {
+                if let Some(entry) = entry.filter(|entry| !self.majority_holds(number, entry)) {
                     findings.add(
                         Rule::DurableOnMajority,
                         format!(
@@ -230,6 +276,66 @@ impl Cluster {
         if leader != number {
             let what = format!("it leads in term {term}, in which node {leader} led before");
             findings.add(Rule::OneLeaderPerTerm, what);
+        }
+    }
+
+    /// A ballot with a name on it is a vote of the node id that the place has.
+    fn votes(&mut self, number: u32, ballot: Option<Ballot>) {
+        let id = self.nodes.get(&number).and_then(|node| node.identity);
+        if let Some(Ballot { term, voted_for: Some(candidate) }) = ballot
+            && let Some(id) = id
+        {
+            self.members.vote(term, candidate, id);
+        }
+    }
+
+    fn is_elected(&self, number: u32, term: u64, findings: &mut Findings) {
+        let id = self.nodes[&number].identity;
+        let term_at = |index| self.term_at(number, index);
+        if let Some((_, configuration)) = self.members.before(u64::MAX, term_at) {
+            self.members.elected(number, id, term, configuration, findings);
+        }
+    }
+
+    /// The term of an entry that a node has, in its log or behind its beginning.
+    fn term_at(&self, number: u32, index: u64) -> Option<u64> {
+        let node = self.nodes.get(&number)?;
+        if let Some(entry) = node.log.get(index) {
+            return Some(entry.term);
+        }
+        let committed = || self.committed.get(&index).map(|(entry, _)| entry.term);
+        if index < node.log.next() { committed() } else { None }
+    }
+
+    fn is_in_a_log(&self, (index, term): (u64, u64)) -> bool {
+        self.nodes.values().any(|node| node.log.get(index).is_some_and(|mark| mark.term == term))
+    }
+
+    /// A leader proposes other members.
+    fn propose_members(&mut self, number: u32, entry: EntryMark, findings: &mut Findings) {
+        let next = (entry.index, entry.term);
+        let term_at = |index| self.term_at(number, index);
+        let Some(before) = self.members.before(entry.index, term_at).map(|(place, _)| place) else {
+            return;
+        };
+        self.members.propose(number, before, next, findings);
+        for (id, wanted) in self.members.promoted(findings.at_us, before, next) {
+            let node = self.nodes.values().find(|node| node.identity == Some(id));
+            let has = node.map_or(0, |node| node.log.next());
+            if has <= wanted {
+                let what = format!(
+                    "it gives node {id:016x} a vote, whose log ends before entry {has}; what was \
+                     committed long before ends with entry {wanted}"
+                );
+                findings.add(Rule::VoterKeepsUp, what);
+            }
+        }
+        if let (Some(old), Some(new)) = (self.members.at(before), self.members.at(next))
+            && let ([from], Some(to)) = (&old.voters[..], new.voters.last())
+            && from != to
+        {
+            let change = VoterChange { leader: number, from: from.clone(), to: to.clone() };
+            self.voter_changes.push(change);
         }
     }
 
@@ -284,12 +390,16 @@ impl Cluster {
             findings.add(Rule::LogMatching, what);
         }
         // An entry is in the log of its leader before it is in any other one.
-        if !self.entries.contains_key(&(entry.index, entry.term)) {
+        let is_proposed = !self.entries.contains_key(&(entry.index, entry.term));
+        if is_proposed {
             if node.term > entry.term {
                 let what = format!("it proposed {} in term {}", show_entry(entry), node.term);
                 findings.add(Rule::NoProposalBelowTerm, what);
             }
             self.leads(number, entry.term, findings);
+        }
+        if is_proposed && self.members.at((entry.index, entry.term)).is_some() {
+            self.propose_members(number, entry, findings);
         }
         self.match_logs(number, entry, term_before, findings);
     }
@@ -362,7 +472,8 @@ impl Cluster {
             return;
         }
         self.committed.insert(entry.index, (entry, number));
-        if !self.majority_holds(&entry) {
+        self.members.commit((entry.index, entry.term));
+        if !self.majority_holds(number, &entry) {
             let what = format!(
                 "{} is committed, which only the disks of {:?} hold",
                 show_entry(entry),
@@ -410,12 +521,19 @@ impl Cluster {
         }
     }
 
-    fn majority_holds(&self, entry: &EntryMark) -> bool {
-        self.voters.iter().all(|voters| {
-            let holders = voters
-                .iter()
-                .filter(|voter| self.nodes.get(voter).is_some_and(|node| node.holds(entry)));
-            holders.count() > voters.len() / 2
+    /// Whether the disks of a majority hold the entry: of the last configuration in front of it, or
+    /// of a later one that a leader may have had in its log when it decided.
+    fn majority_holds(&self, number: u32, entry: &EntryMark) -> bool {
+        let term_at = |index| self.term_at(number, index);
+        let in_front = self.members.before(entry.index + 1, term_at);
+        let later = self.members.above(entry.index, entry.term);
+        let later = later.filter(|(place, _)| self.is_in_a_log(*place));
+        let mut configurations = in_front.into_iter().chain(later);
+        configurations.any(|(_, configuration)| {
+            configuration.has_majority(|id| {
+                let holds = |node: &Node| node.identity == Some(id) && node.holds(entry);
+                self.nodes.values().any(holds) || self.members.held(id, entry.index)
+            })
         })
     }
 

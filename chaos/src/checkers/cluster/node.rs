@@ -34,8 +34,8 @@ pub(super) struct Node {
     snapshot: Option<u64>,
     /// The newest vote that it said is on its disk.
     ballot: Option<Ballot>,
-    /// The last entry that a disk held which was lost since.
-    held_before_loss: Option<u64>,
+    /// The last entry that its disk held before a bit of it flipped.
+    held_before_rot: Option<u64>,
 }
 
 /// What a store applied last.
@@ -106,7 +106,7 @@ impl Node {
             },
             snapshot: covered,
             ballot,
-            held_before_loss: self.held_before_loss,
+            held_before_rot: self.held_before_rot,
         };
     }
 
@@ -129,18 +129,19 @@ impl Node {
         }
     }
 
-    /// Forgets everything: the disk is gone. Returns the id that must not come back.
-    pub(super) fn lose_disk(&mut self) -> Option<u64> {
-        let held = self.durable.max(self.snapshot).max(self.held_before_loss);
+    /// Forgets everything: the disk is gone. Returns the id that must not come back, and the last
+    /// entry that its disk held.
+    pub(super) fn lose_disk(&mut self) -> Option<(u64, Option<u64>)> {
+        let held = self.durable.max(self.snapshot).max(self.held_before_rot);
         let identity = self.identity;
-        *self = Self { held_before_loss: held, ..Self::default() };
-        identity
+        *self = Self::default();
+        identity.map(|identity| (identity, held))
     }
 
     /// Forgets what it promised, for nobody can tell what is left of it; what its disk held still
     /// counts for what was acknowledged.
     pub(super) fn rot(&mut self) {
-        self.held_before_loss = self.durable.max(self.snapshot).max(self.held_before_loss);
+        self.held_before_rot = self.durable.max(self.snapshot).max(self.held_before_rot);
         self.flushed = None;
         self.snapshot = None;
         self.ballot = None;
@@ -192,11 +193,11 @@ impl Node {
         self.ballot = self.ballot.max(Some(ballot));
     }
 
-    /// Whether its disk holds the entry, or held it until it was lost.
+    /// Whether its disk holds the entry, or held it until a bit flipped.
     pub(super) fn holds(&self, entry: &EntryMark) -> bool {
         let index = Some(entry.index);
         index <= self.snapshot
-            || index <= self.held_before_loss
+            || index <= self.held_before_rot
             || index <= self.durable && self.log.get(entry.index) == Some(entry)
     }
 

@@ -17,7 +17,7 @@ use std::{
 use futures_util::future::join_all;
 use mainstay_world::{self as world, Instant};
 use openraft::{
-    ChangeMembers,
+    ChangeMembers, Membership,
     errors::{ClientWriteError, RaftError},
     raft::Precondition,
 };
@@ -41,7 +41,7 @@ use crate::{
     },
     running::Parts,
     status::MemberRecord,
-    type_config::{StoredMembership, TypeConfig},
+    type_config::{EntryPayload, StoredMembership, TypeConfig},
 };
 
 /// The longest wait for a member to say that it is there.
@@ -203,6 +203,9 @@ impl MemberChanges {
 
     /// What a learner lacks to be given a vote, as a clause.
     pub(crate) fn lacks(&self, id: u64) -> Option<String> {
+        if self.0.parts.buggify.is_planted("promote-unready") {
+            return None;
+        }
         let stable_ms = self.0.parts.store.read(|store| store.settings().learner_stable_ms);
         let stable = Duration::from_millis(stable_ms);
         self.readiness(|readiness, now| readiness.lacks(id, now, stable))
@@ -221,7 +224,8 @@ impl MemberChanges {
         let started = Instant::now();
         let wish = self.understand(&request.wish).await?;
         let look = self.look().await?;
-        let decision = decide(&look.view, &wish, request.force)?;
+        let force = request.force || self.0.parts.buggify.is_planted("always-force");
+        let decision = decide(&look.view, &wish, force)?;
         let mut change = self.describe(&look.view, &wish, &decision);
         change.dry_run = request.dry_run;
         if !request.dry_run {
@@ -421,11 +425,17 @@ impl MemberChanges {
         let unchanged =
             Precondition::<TypeConfig>::LastMembershipLogId { last_membership_log_id: before };
         let raft = parts.raft.clone();
+        let in_one_step = self.in_one_step(membership, &change);
         // It goes on if the caller gives up: half a change is completed by whoever leads.
-        let changing =
-            world::spawn(
-                async move { raft.change_membership_if(change, false, [unchanged]).await },
-            );
+        let changing = world::spawn(async move {
+            match in_one_step {
+                None => raft.change_membership_if(change, false, [unchanged]).await,
+                Some(next) => raft.append_membership(next, EntryPayload::Blank, [unchanged]).await,
+            }
+        });
+        if parts.buggify.is_planted("answer-before-change") {
+            return Ok(());
+        }
         let Ok(Ok(outcome)) = world::timeout(CHANGE_DEADLINE, changing).await else {
             return Err(MembershipError::OutcomeUnknown);
         };
@@ -443,6 +453,24 @@ impl MemberChanges {
             RaftError::APIError(ClientWriteError::PreconditionFailed(_)) => MembershipError::Busy,
             _ => MembershipError::OutcomeUnknown,
         })
+    }
+
+    /// The voters as one entry, which both sides of the change do not decide about: a planted bug.
+    fn in_one_step(
+        &self,
+        membership: &StoredMembership,
+        change: &ChangeMembers<u64, MemberRecord>,
+    ) -> Option<Membership<u64, MemberRecord>> {
+        let ChangeMembers::ReplaceAllVoters(voters) = change else { return None };
+        if !self.0.parts.buggify.is_planted("change-without-joint") {
+            return None;
+        }
+        let goes =
+            |id: &u64| membership.voter_ids().any(|voter| voter == *id) && !voters.contains(id);
+        let stays = membership.nodes().filter(|(id, _record)| !goes(id));
+        let nodes: BTreeMap<u64, MemberRecord> =
+            stays.map(|(id, record)| (*id, record.clone())).collect();
+        Membership::new(vec![voters.clone()], nodes).ok()
     }
 
     /// Tells a new member which cluster it is in, until it has heard it.
