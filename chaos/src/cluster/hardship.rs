@@ -331,7 +331,7 @@ impl Cluster {
             id: id.0,
             kind,
             nodes: nodes.to_vec(),
-            quorum_left: self.has_quorum(),
+            quorum_left: self.has_quorum(if kind == FaultKind::DiskStall { nodes } else { &[] }),
             detail: detail.to_owned(),
         };
         self.happened(None, EventKind::FaultBegan(fault));
@@ -345,9 +345,11 @@ impl Cluster {
         }
     }
 
-    /// Whether some node reaches, both ways, a majority of voters that work.
-    fn has_quorum(&self) -> bool {
-        let works = |node: u32| self.up[at(node)] && !self.paused[at(node)];
+    /// Whether some node reaches, both ways, a majority of voters that work and whose disks do not
+    /// hang.
+    fn has_quorum(&self, hang: &[u32]) -> bool {
+        let works =
+            |node: u32| self.up[at(node)] && !self.paused[at(node)] && !hang.contains(&node);
         let reach = |a: u32, b: u32| {
             a == b
                 || !self.links.cut.contains(&(a, b))

@@ -17,6 +17,10 @@ const TERMS_MAX: usize = 64;
 /// second and asks for less than this.
 const BEHIND_MAX_US: u64 = 3_000_000;
 
+/// Who is given a vote was a member for so long: ten seconds of keeping up are asked for, by a clock
+/// that may run a little fast.
+const LEARNS_AT_LEAST_US: u64 = 8_500_000;
+
 /// The place of a configuration in the logs.
 pub(super) type Place = (u64, u64);
 
@@ -35,6 +39,8 @@ pub(super) struct Members {
     votes: BTreeMap<u64, BTreeMap<u32, BTreeSet<u64>>>,
     /// Configurations that were proposed in this step, each with the one before it.
     proposed: Vec<(u32, Place, Place)>,
+    /// When each member was proposed first, in simulated microseconds.
+    pub(super) since_us: BTreeMap<u64, u64>,
     /// When what was committed.
     progress: VecDeque<(u64, u64)>,
 }
@@ -148,6 +154,16 @@ impl Members {
             let what =
                 format!("it admits node {id:016x} again, which was removed or lost its disk");
             findings.add(Rule::IdentityReused, what);
+        }
+        let at_us = findings.at_us;
+        for id in new.members() {
+            let since_us = *self.since_us.entry(id).or_insert(at_us);
+            let is_promoted = new.is_voter(id) && !old.is_voter(id);
+            if is_promoted && at_us < since_us + LEARNS_AT_LEAST_US {
+                let ms = (at_us - since_us) / 1_000;
+                let what = format!("it gives node {id:016x} a vote after {ms} ms as a member");
+                findings.add(Rule::VoterKeepsUp, what);
+            }
         }
         self.proposed.push((leader, before, next));
     }

@@ -321,11 +321,12 @@ impl Cluster {
         self.members.propose(number, before, next, findings);
         for (id, wanted) in self.members.promoted(findings.at_us, before, next) {
             let node = self.nodes.values().find(|node| node.identity == Some(id));
-            let has = node.map_or(0, |node| node.log.next());
-            if has <= wanted {
+            let held = node.and_then(Node::held);
+            if held < Some(wanted) {
                 let what = format!(
-                    "it gives node {id:016x} a vote, whose log ends before entry {has}; what was \
-                     committed long before ends with entry {wanted}"
+                    "it gives node {id:016x} a vote, whose disk holds entries up to {}; what was \
+                     committed long before ends with entry {wanted}",
+                    node::show(held)
                 );
                 findings.add(Rule::VoterKeepsUp, what);
             }
@@ -524,7 +525,11 @@ impl Cluster {
     /// Whether the disks of a majority hold the entry: of the last configuration in front of it, or
     /// of a later one that a leader may have had in its log when it decided.
     fn majority_holds(&self, number: u32, entry: &EntryMark) -> bool {
-        let term_at = |index| self.term_at(number, index);
+        // What is in front of it is committed too; the log of whoever says so may be an old one.
+        let term_at = |index| {
+            let committed = self.committed.get(&index).map(|(entry, _)| entry.term);
+            committed.or_else(|| self.term_at(number, index))
+        };
         let in_front = self.members.before(entry.index + 1, term_at);
         let later = self.members.above(entry.index, entry.term);
         let later = later.filter(|(place, _)| self.is_in_a_log(*place));

@@ -201,6 +201,11 @@ impl Node {
             || index <= self.durable && self.log.get(entry.index) == Some(entry)
     }
 
+    /// The last entry that its disk holds.
+    pub(super) fn held(&self) -> Option<u64> {
+        self.durable.max(self.snapshot)
+    }
+
     /// Whether its log has the entry, or a snapshot holds it.
     pub(super) fn has(&self, entry: &EntryMark) -> bool {
         let snapshot = self.state.and_then(|state| state.snapshot.max(state.purged));

@@ -65,8 +65,8 @@ pub(in crate::scenarios) fn change(story: &mut Story) -> Result<(), Stuck> {
             story.note(format!("node {node} joins through node {through}"));
             story.start_to_join(node, through);
         }
-        0..6 => remove(story)?,
-        6..8 => replace(story),
+        0..7 => remove(story)?,
+        7 | 8 => replace(story),
         _ => promote(story)?,
     }
     Ok(())
@@ -76,7 +76,7 @@ pub(in crate::scenarios) fn change(story: &mut Story) -> Result<(), Stuck> {
 fn remove(story: &mut Story) -> Result<(), Stuck> {
     let node = story.any_node();
     let Some(id) = story.identity(node) else { return Ok(()) };
-    let cut = match story.dice().below(3) {
+    let cut = match story.dice().below(4) {
         0 => {
             story.tell_to_stop(node);
             story.run_until(35_000, |cluster| cluster.ended(node).is_some());

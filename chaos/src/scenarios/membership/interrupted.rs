@@ -29,14 +29,23 @@ fn shape(_dice: &mut Dice) -> Shape {
 }
 
 fn story(story: &mut Story) -> Result<(), Stuck> {
-    for round in 0..4 {
+    for round in 0..5 {
         story.begin()?;
-        let joins = story.spares().first().copied().filter(|_node| round < 2);
+        let joins = match round {
+            // Three voters, four, three, the same three with another disk, four.
+            0 | 4 => story.spares().first().copied(),
+            1 => {
+                remove_one(story);
+                None
+            }
+            _ => {
+                let victim = story.any_node();
+                story.take_disk(victim).then_some(victim)
+            }
+        };
         if let Some(node) = joins {
             let through = another_that_runs(story, node);
             story.start_to_join(node, through);
-        } else {
-            remove_one(story);
         }
         story.run_until(BEGINS_WITHIN_MS, |cluster| {
             let configurations = cluster.configurations();
@@ -63,7 +72,7 @@ fn remove_one(story: &mut Story) {
     let leader = story.leader();
     let others: Vec<_> =
         story.nodes().filter(|node| Some(*node) != leader && has_vote(story, *node)).collect();
-    let victim = (others.len() > 2).then(|| *story.dice().pick(&others));
+    let victim = (others.len() == 3).then(|| *story.dice().pick(&others));
     if let Some(id) = victim.and_then(|node| story.identity(node)) {
         let through = leader.unwrap_or(others[0]);
         let _nobody_waits = story.send(Errand::RemoveMember { through, id });

@@ -32,13 +32,13 @@ fn story(story: &mut Story) -> Result<(), Stuck> {
     for node in story.spares() {
         let through = another_that_runs(story, node);
         story.start_to_join(node, through);
-        // While it is sent a snapshot, or a little later.
+        // Before it is a member, while it is sent a snapshot, or a little later.
         let ms = story.dice().between(1..=600);
         story.run_ms(ms);
-        let disturbed = if story.dice().percent(50) { node } else { story.any_node() };
+        let disturbed = if story.dice().percent(60) { node } else { story.any_node() };
         let fault = if story.dice().percent(70) { trouble(story, disturbed) } else { None };
         let compact = story.send(Errand::Compact { through });
-        let ms = story.dice().between(100..=3_000);
+        let ms = story.dice().between(100..=6_000);
         story.run_ms(ms);
         if let Some(fault) = fault {
             story.end(fault);

@@ -24,9 +24,9 @@ use crate::{
     workload::{Errand, ErrandOutcome},
 };
 
-/// A learner keeps up for ten seconds before it gets a vote; the rest is for elections and for
-/// nodes that have to be started again.
-const VOTE_WITHIN_MS: u64 = 60_000;
+/// A learner keeps up for ten seconds before it gets a vote; a node that joins tries for sixty, and
+/// may have been pointed to a member that was about to go.
+const VOTE_WITHIN_MS: u64 = 120_000;
 
 /// A change that lost its leader is ended by the next one, as soon as there is one.
 const CHANGE_ENDS_WITHIN_MS: u64 = 15_000;
@@ -61,14 +61,21 @@ pub(super) fn another_that_runs(story: &mut Story, node: u32) -> u32 {
     if others.is_empty() { node } else { *story.dice().pick(&others) }
 }
 
-/// What a supervisor does: a process that ended by itself is started again, unless it was removed;
-/// then its place is free.
+/// What a supervisor does: a process that ended by itself is started again. One that was removed is
+/// not, its place is free; and one that could not join is pointed to another member, as a person
+/// would.
 pub(super) fn revive(story: &mut Story) {
     for node in story.nodes() {
+        let Some(why) = story.ended(node) else { continue };
         if story.was_removed(node) {
             story.retire(node);
-        } else if story.ended(node).is_some() {
-            story.kill(node);
+            continue;
+        }
+        story.kill(node);
+        if why.contains("join") {
+            let through = another_that_runs(story, node);
+            story.start_to_join(node, through);
+        } else {
             story.restart(node);
         }
     }

@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// A node that was not there from the beginning, with so many entries of the log on its disk.
+fn joined(told: &mut Told, node: u32, entries: u64) {
+    told.happened(node, start(u64::from(node), Vec::new()));
+    let log: Vec<_> = (0..entries).map(|index| mark(index, 1)).collect();
+    told.replicated(&[node], &log);
+}
+
+/// These nodes have been members for long enough.
+fn known(told: &mut Told, ids: &[u64]) {
+    told.cluster.members.since_us.extend(ids.iter().map(|id| (*id, 0)));
+    told.at_us += 10_000_000;
+}
+
 /// The entry that changes the members, on the disks of these nodes.
 fn changed(told: &mut Told, nodes: &[u32], index: u64, voters: &[&[u64]], learners: &[u64]) {
     told.configured(nodes[0], index, 1, voters, learners);
@@ -21,10 +34,9 @@ fn both_majorities_decide_while_the_voters_change() {
         (&[0, 3, 4], &[Rule::DurableOnMajority]),
     ] {
         let mut told = Told::settled();
-        told.happened(3, start(3, Vec::new()));
-        told.happened(4, start(4, Vec::new()));
-        let log: Vec<_> = (0..4).map(|index| mark(index, 1)).collect();
-        told.replicated(&[2, 3, 4], &log);
+        joined(&mut told, 3, 4);
+        joined(&mut told, 4, 4);
+        known(&mut told, &[3, 4]);
         changed(&mut told, nodes, 4, &[&[0, 1, 2], &[2, 3, 0]], &[]);
         committed(&mut told, 4);
         assert_eq!(told.rules(), rules, "{nodes:?}");
@@ -34,8 +46,8 @@ fn both_majorities_decide_while_the_voters_change() {
 #[test]
 fn what_a_later_configuration_decides_on_may_stand_in_front_of_it() {
     let mut told = Told::settled();
-    told.happened(3, start(3, (0..4).map(|index| mark(index, 1)).collect()));
-    told.happened(3, NodeEvent::Durable { through: 3 });
+    joined(&mut told, 3, 4);
+    known(&mut told, &[3]);
     changed(&mut told, &[0, 1, 3], 4, &[&[0, 1, 2], &[0, 3]], &[]);
     committed(&mut told, 4);
     told.configured(0, 6, 1, &[&[0, 3]], &[]);
@@ -54,7 +66,9 @@ fn a_change_of_voters_in_one_step_is_found() {
         (&[&[0, 1, 2]], &[]),
     ] {
         let mut told = Told::settled();
-        changed(&mut told, &[0, 1, 2], 4, voters, &[9]);
+        joined(&mut told, 3, 4);
+        known(&mut told, &[3]);
+        changed(&mut told, &[0, 1], 4, voters, &[9]);
         assert_eq!(told.rules(), rules, "{voters:?}");
     }
 }
@@ -83,18 +97,20 @@ fn an_id_that_was_removed_and_comes_back_is_found() {
 }
 
 #[test]
-fn a_vote_for_a_node_that_lags_is_found() {
-    let promoted = |has: u64| {
+fn a_vote_for_a_node_that_lags_or_has_just_come_is_found() {
+    let promoted = |has: u64, after_s: u64| {
         let mut told = Told::settled();
         told.cluster.step_ended(told.at_us);
-        let log: Vec<_> = (0..has).map(|index| mark(index, 1)).collect();
-        told.happened(3, start(3, log));
-        told.at_us += 10_000_000;
-        changed(&mut told, &[0, 1], 4, &[&[0, 1, 2], &[0, 1, 2, 3]], &[]);
+        changed(&mut told, &[0, 1], 4, &[&[0, 1, 2]], &[3]);
+        committed(&mut told, 4);
+        joined(&mut told, 3, has);
+        told.at_us += after_s * 1_000_000;
+        changed(&mut told, &[0, 1], 5, &[&[0, 1, 2], &[0, 1, 2, 3]], &[]);
         told.rules()
     };
-    assert_eq!(promoted(4), []);
-    assert_eq!(promoted(3), [Rule::VoterKeepsUp]);
+    assert_eq!(promoted(4, 10), [Rule::VoterKeepsUp]);
+    assert_eq!(promoted(5, 5), [Rule::VoterKeepsUp]);
+    assert_eq!(promoted(5, 10), []);
 }
 
 #[test]
@@ -116,8 +132,7 @@ fn a_leader_without_the_votes_of_a_majority_is_found() {
 #[test]
 fn a_leader_that_has_no_vote_is_found() {
     let mut told = Told::settled();
-    let log = (0..4).map(|index| mark(index, 1)).collect();
-    told.happened(3, start(3, log));
+    joined(&mut told, 3, 4);
     told.stands(3, state(Role::Leader, 2, 3));
     assert_eq!(told.rules(), [Rule::ElectedByMajority]);
 }
