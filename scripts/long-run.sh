@@ -7,7 +7,8 @@
 #   scripts/long-run.sh plants      every planted bug, until it is caught, at most 50 seeds
 #   scripts/long-run.sh recovery    times to recover per kind of fault, as a page
 #   scripts/long-run.sh jitter      a simulated day of 30 % jitter without an election
-#   scripts/long-run.sh maintenance 24 simulated hours of restarts, transfers and compactions
+#   scripts/long-run.sh maintenance 24 simulated hours of restarts, transfers, compactions and
+#                                   changes of members
 #   scripts/long-run.sh load        an hour of real processes under full load without an election
 set -euo pipefail
 cd "$(dirname "$0")/.."

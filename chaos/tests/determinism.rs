@@ -12,6 +12,10 @@ use mainstay_chaos::{
 /// Scenarios in which everything happens that could differ: crashes, clocks, snapshots, traps.
 const SCENARIOS: [&str; 4] = ["swarm", "restart-storm", "crash-points", "skewed-clocks"];
 
+/// Those in which processes also come from nothing and end for good.
+const WITH_MEMBERS: [&str; 4] =
+    ["members-come-and-go", "replace-a-lost-disk", "change-interrupted", "join-under-load"];
+
 fn plan(scenario: &str, seed: u64) -> Plan {
     let scenario = scenarios::find(scenario).expect("the scenario exists");
     Plan { scenario, seed, planted: None, log: false }
@@ -36,17 +40,26 @@ fn sweep(scenario: &str, seeds: &str) -> Vec<RunJson> {
     serde_json::from_str::<Runs>(&text).expect("the runs are readable").runs
 }
 
+/// Runs three seeds in a sweep of another process, and here in the other order, the first of them
+/// twice.
+fn tell_the_same(scenario: &str) {
+    let swept = sweep(scenario, "11..13");
+    let hashes: Vec<_> =
+        [13, 12, 11].map(|seed| run(plan(scenario, seed)).to_json().trace_hash).into();
+    let again = run(plan(scenario, 13)).to_json().trace_hash;
+    assert_eq!(hashes[0], again, "{scenario} differs within one process");
+    let swept: Vec<_> = swept.into_iter().rev().map(|run| run.trace_hash).collect();
+    assert_eq!(hashes, swept, "{scenario} differs between two processes");
+}
+
 #[test]
 fn a_seed_tells_the_same_story_in_one_process_in_another_and_in_a_sweep() {
-    for scenario in SCENARIOS {
-        let swept = sweep(scenario, "11..13");
-        let hashes: Vec<_> =
-            [13, 12, 11].map(|seed| run(plan(scenario, seed)).to_json().trace_hash).into();
-        let again = run(plan(scenario, 13)).to_json().trace_hash;
-        assert_eq!(hashes[0], again, "{scenario} differs within one process");
-        let swept: Vec<_> = swept.into_iter().rev().map(|run| run.trace_hash).collect();
-        assert_eq!(hashes, swept, "{scenario} differs between two processes");
-    }
+    SCENARIOS.into_iter().for_each(tell_the_same);
+}
+
+#[test]
+fn a_seed_with_members_that_come_and_go_tells_the_same_story_too() {
+    WITH_MEMBERS.into_iter().for_each(tell_the_same);
 }
 
 #[test]
