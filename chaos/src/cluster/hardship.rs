@@ -31,6 +31,8 @@ pub(super) struct Links {
 #[derive(Debug, Default)]
 pub(super) struct OpenFaults {
     by_id: BTreeMap<FaultId, Undo>,
+    /// The nodes that each touches.
+    nodes: BTreeMap<FaultId, Vec<u32>>,
     /// The faults that end when their node is started.
     pub(super) down: BTreeMap<u32, FaultId>,
 }
@@ -230,6 +232,7 @@ impl Cluster {
     /// Undoes what the fault did.
     pub fn end(&mut self, fault: FaultId) {
         let Some(undo) = self.open_faults.by_id.remove(&fault) else { return };
+        self.open_faults.nodes.remove(&fault);
         match undo {
             Undo::Join(pairs) => self.join(&pairs),
             Undo::Release(pairs) => {
@@ -288,6 +291,12 @@ impl Cluster {
         }
     }
 
+    /// Whether a fault is on that touches the node.
+    #[must_use]
+    pub fn is_troubled(&self, node: u32) -> bool {
+        self.open_faults.nodes.values().any(|nodes| nodes.contains(&node))
+    }
+
     /// Starts the node and ends the fault that took it down.
     pub fn restart(&mut self, node: u32) {
         if let Some(fault) = self.open_faults.down.remove(&node) {
@@ -327,6 +336,7 @@ impl Cluster {
         let id = FaultId(self.next_fault);
         self.next_fault += 1;
         self.open_faults.by_id.insert(id, undo);
+        self.open_faults.nodes.insert(id, nodes.to_vec());
         let fault = Fault {
             id: id.0,
             kind,
