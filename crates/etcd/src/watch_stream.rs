@@ -246,7 +246,10 @@ impl WatchStream {
             .flat_map(WatchedRevision::events)
             .map(|change| event(change, manner.previous))
             .collect();
-        let answer = WatchResponse { watch_id: id, ..self.answer_at(last.revision()) };
+        // Old changes come under the revision that was named when the watcher was created, as in
+        // etcd: some clients take a header that goes back for a store that was set back.
+        let revision = last.revision().max(self.told_revision.cast_unsigned());
+        let answer = WatchResponse { watch_id: id, ..self.answer_at(revision) };
         if manner.fragment {
             self.answers.extend(fragments(answer, events, MESSAGE_BYTES_MAX));
         } else {
@@ -256,9 +259,10 @@ impl WatchStream {
 
     /// Answers a request for progress, if all watchers have told everything up to some revision.
     fn tell_progress(&mut self) {
-        // Nobody is there to have told anything, and etcd says nothing then.
         if self.watchers.count() == 0 {
             self.progress_wanted = false;
+            let answer = WatchResponse { watch_id: NO_WATCHER, ..self.answer() };
+            self.answers.push_back(answer);
             return;
         }
         // The revision first, then what was told; see `WatchPosition`. One below what was told

@@ -93,10 +93,9 @@ impl Watchers {
         self.by_id.get(&id).map(|watcher| watcher.manner)
     }
 
-    /// Whether all have told everything up to `revision`; false if there are none.
+    /// Whether all have told everything up to `revision`.
     pub(crate) fn have_told(&self, revision: u64) -> bool {
-        !self.by_id.is_empty()
-            && self.by_id.values().all(|watcher| watcher.position.has_told(revision))
+        self.by_id.values().all(|watcher| watcher.position.has_told(revision))
     }
 
     /// The next thing that one of them tells; pending while there are none.

@@ -1,6 +1,6 @@
 //! A node of one member in a temporary folder, and a client that sends exactly what it is told.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -64,6 +64,13 @@ pub(crate) fn with_node_on<F: Future<Output = Node>>(
     wrap: impl Fn(Arc<dyn Disk>) -> Arc<dyn Disk>,
     test: impl FnOnce(Node) -> F,
 ) -> ExitReason {
+    run(&wrap, Box::new(|node| Box::pin(test(node))))
+}
+
+/// A test, with its type forgotten: what runs it is compiled once and not for each of them.
+type Test<'a> = Box<dyn FnOnce(Node) -> Pin<Box<dyn Future<Output = Node> + 'a>> + 'a>;
+
+fn run(wrap: &dyn Fn(Arc<dyn Disk>) -> Arc<dyn Disk>, test: Test<'_>) -> ExitReason {
     let runtime = mainstay_node::runtime(mainstay_node::RuntimeKind::CurrentThread);
     runtime.expect("a runtime").block_on(Box::pin(async {
         let node = Node::start(wrap).await;
@@ -73,7 +80,7 @@ pub(crate) fn with_node_on<F: Future<Output = Node>>(
 }
 
 impl Node {
-    async fn start(wrap: impl Fn(Arc<dyn Disk>) -> Arc<dyn Disk>) -> Self {
+    async fn start(wrap: &dyn Fn(Arc<dyn Disk>) -> Arc<dyn Disk>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let disk = |name| {
             let disk = RealDisk::start(folder.path(), name).expect("a disk thread");
