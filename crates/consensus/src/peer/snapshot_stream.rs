@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, io, time::Duration};
 use bytes::{Buf, BufMut, Bytes};
 use mainstay_kv::{Store, StoreRestore};
 use mainstay_storage::{SnapshotReadError, SnapshotReader, SnapshotWriter, Storage};
-use mainstay_world as world;
+use mainstay_world::{self as world, Instant};
 use openraft::raft::SnapshotResponse;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,13 @@ use crate::{
 
 /// Chunks on their way before the sender waits for an answer.
 const CHUNKS_UNDER_WAY_MAX: usize = 8;
+
+/// A sender rests for [`REST`] whenever it was busy for this long, and its receiver with it: a
+/// snapshot is seldom urgent, and writes should hardly feel it.
+const WORK: Duration = Duration::from_millis(2);
+
+/// See [`WORK`].
+const REST: Duration = Duration::from_millis(4);
 
 /// The longest wait for the answer to one chunk.
 pub(crate) const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
@@ -95,6 +102,7 @@ pub(crate) async fn send(
         return Ok(done);
     }
     let mut under_way = 0;
+    let mut begun = Instant::now();
     while let Some(chunk) = file.next().await.map_err(SendError::Read)? {
         writer.push(SNAPSHOT_CHUNK, |buffer| buffer.put_slice(&chunk))?;
         world::timeout(CHUNK_DEADLINE, writer.flush()).await.map_err(|_| SendError::Timeout)??;
@@ -104,6 +112,10 @@ pub(crate) async fn send(
                 return Ok(done);
             }
             under_way -= 1;
+        }
+        if begun.elapsed() >= WORK {
+            world::sleep(REST).await;
+            begun = Instant::now();
         }
     }
     writer.push(SNAPSHOT_END, |_empty| ())?;
