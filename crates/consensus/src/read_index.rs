@@ -1,8 +1,8 @@
 //! Linearizable reads by read index (Ongaro's thesis, section 6.4), batched twice.
 //!
 //! On the leader, everybody who waits for an index shares one confirmation of leadership by a
-//! quorum: the next round starts when the one before is through, and serves all that came
-//! meanwhile. On every node, the readers that wait share one question to the leader and one wait
+//! quorum. Two rounds may be on their way, so that those who come after one has started need not
+//! wait for it to be through; who comes after that shares the next. On every node, the readers that wait share one question to the leader and one wait
 //! until the local store has applied that index. There is no read by lease: a restarted follower
 //! forgets that it granted one.
 
@@ -27,8 +27,8 @@ use crate::{
 /// Readers that may wait on one node.
 const READERS_MAX: usize = 64 * 1024;
 
-/// Rounds of questions on their way from one node.
-const ROUNDS_MAX: usize = 1;
+/// Rounds on their way: of questions from one node, and of confirmations by a leader.
+const ROUNDS_MAX: usize = 2;
 
 /// The longest wait for the leader's answer; readers ask again after it.
 const ROUND_DEADLINE: Duration = Duration::from_secs(1);
@@ -64,24 +64,37 @@ async fn confirm(
     mut waiting: mpsc::Receiver<oneshot::Sender<Option<u64>>>,
     buggify: Buggify,
 ) {
+    let rounds = Arc::new(Semaphore::new(ROUNDS_MAX));
     while let Some(first) = waiting.recv().await {
+        let place = Arc::clone(&rounds).acquire_owned().await;
+        let place = place.expect("the semaphore is never closed");
         let mut round = vec![first];
         while let Ok(next) = waiting.try_recv() {
             round.push(next);
         }
-        let index = if buggify.is_planted("read-without-index") {
-            Some(*store.applied_index().borrow())
-        } else {
-            match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-                Ok(linearizer) => Some(linearizer.read_log_id().index()),
-                Err(error) => {
-                    debug!(%error, "no read index");
-                    None
-                }
+        let planted = buggify.is_planted("read-without-index");
+        let known = planted.then(|| *store.applied_index().borrow());
+        let raft = raft.clone();
+        world::spawn(async move {
+            let index = match known {
+                Some(index) => Some(index),
+                None => confirmed_index(&raft).await,
+            };
+            for answer in round {
+                let _ = answer.send(index);
             }
-        };
-        for answer in round {
-            let _ = answer.send(index);
+            drop(place);
+        });
+    }
+}
+
+/// The commit index, once a quorum has confirmed that this node still leads.
+async fn confirmed_index(raft: &RaftHandle) -> Option<u64> {
+    match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+        Ok(linearizer) => Some(linearizer.read_log_id().index()),
+        Err(error) => {
+            debug!(%error, "no read index");
+            None
         }
     }
 }
