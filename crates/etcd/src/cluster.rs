@@ -10,7 +10,7 @@ use mainstay_consensus::{MemberChange, MemberRequest, MemberStatus, MemberWish, 
 use mainstay_etcd_protocol::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
-    MemberUpdateRequest, MemberUpdateResponse, cluster_server::Cluster,
+    MemberUpdateRequest, MemberUpdateResponse, ResponseHeader, cluster_server::Cluster,
 };
 use mainstay_service::{Caller, MembersError};
 use tonic::{Request, Response, Status};
@@ -35,7 +35,7 @@ impl Cluster for ClusterService {
             api.catch_up(&caller).await?;
         }
         let members = members(api);
-        Ok(Response::new(MemberListResponse { header: Some(api.header()), members }))
+        Ok(Response::new(MemberListResponse { header: header(api), members }))
     }
 
     async fn member_add(
@@ -54,7 +54,7 @@ impl Cluster for ClusterService {
             is_learner: true,
             ..Member::default()
         });
-        let (header, member) = (Some(api.header()), Some(member));
+        let (header, member) = (header(api), Some(member));
         Ok(Response::new(MemberAddResponse { header, member, members }))
     }
 
@@ -67,7 +67,7 @@ impl Cluster for ClusterService {
         let id = request.into_inner().id;
         change(api, &caller, MemberWish::Remove { id }).await?;
         let members = members(api).into_iter().filter(|member| member.id != id).collect();
-        Ok(Response::new(MemberRemoveResponse { header: Some(api.header()), members }))
+        Ok(Response::new(MemberRemoveResponse { header: header(api), members }))
     }
 
     async fn member_update(
@@ -81,7 +81,7 @@ impl Cluster for ClusterService {
         record.peer_address = address(&peer_ur_ls)?;
         change(api, &caller, MemberWish::Describe(record)).await?;
         let members = members(api);
-        Ok(Response::new(MemberUpdateResponse { header: Some(api.header()), members }))
+        Ok(Response::new(MemberUpdateResponse { header: header(api), members }))
     }
 
     async fn member_promote(
@@ -96,7 +96,7 @@ impl Cluster for ClusterService {
         }
         change(api, &caller, MemberWish::Promote { id }).await?;
         let members = members(api);
-        Ok(Response::new(MemberPromoteResponse { header: Some(api.header()), members }))
+        Ok(Response::new(MemberPromoteResponse { header: header(api), members }))
     }
 }
 
@@ -107,6 +107,11 @@ async fn change(api: &Shared, caller: &Caller, wish: MemberWish) -> Result<Membe
     // leader that changed them.
     let _in_time = api.catch_up(caller).await;
     Ok(changed)
+}
+
+/// The header of an answer about members, which has no revision in etcd.
+fn header(api: &Shared) -> Option<ResponseHeader> {
+    Some(api.header_at(0))
 }
 
 fn of_members(error: MembersError) -> Status {

@@ -35,11 +35,12 @@ impl Election for ElectionService {
         api.caller(request.metadata())?;
         let CampaignRequest { name, lease, value } = request.into_inner();
         let mut place = take_place(api, &name, lease, value.clone()).await?;
+        // As in etcd: of when the place was taken, whatever is written or waited for then.
+        let header = Some(place.header);
         if place.value_before.as_ref().is_some_and(|before| *before != value) {
             let (key, revision) = (place.key.clone(), place.revision);
-            match write(api, key, revision, place.lease, value).await? {
-                Some(header) => place.header = header,
-                None => return Err(not_leader()),
+            if write(api, key, revision, place.lease, value).await?.is_none() {
+                return Err(not_leader());
             }
         }
         place.wait_for_turn(api).await?;
@@ -50,7 +51,7 @@ impl Election for ElectionService {
             rev: signed(place.revision),
             lease: signed(place.lease),
         };
-        Ok(Response::new(CampaignResponse { header: Some(place.header), leader: Some(leader) }))
+        Ok(Response::new(CampaignResponse { header, leader: Some(leader) }))
     }
 
     async fn proclaim(
