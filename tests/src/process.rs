@@ -21,6 +21,8 @@ pub enum Signal {
     Kill,
     /// End in good order: SIGTERM.
     Terminate,
+    /// End as Ctrl-C asks for it: SIGINT.
+    Interrupt,
     /// Stand still: SIGSTOP.
     Stop,
     /// Go on: SIGCONT.
@@ -51,12 +53,23 @@ impl Process {
         stdout: &Path,
         stderr: &Path,
     ) -> Self {
+        Self::start_with_input(program, arguments, Stdio::null(), stdout, stderr)
+    }
+
+    /// The same with something to read on its standard input.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_with_input<S: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = S>,
+        input: impl Into<Stdio>,
+        stdout: &Path,
+        stderr: &Path,
+    ) -> Self {
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(append_to(stdout))
-            .stderr(append_to(stderr));
+        command.args(arguments).stdin(input).stdout(append_to(stdout)).stderr(append_to(stderr));
         // Whoever runs the tests may have set some of these for another cluster.
         for (name, _value) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"MAINSTAY_") {
@@ -140,6 +153,7 @@ pub fn send(id: u32, signal: Signal) {
     let number = match signal {
         Signal::Kill => libc::SIGKILL,
         Signal::Terminate => libc::SIGTERM,
+        Signal::Interrupt => libc::SIGINT,
         Signal::Stop => libc::SIGSTOP,
         Signal::Continue => libc::SIGCONT,
         Signal::StallDisk => libc::SIGUSR1,
