@@ -100,8 +100,9 @@ async fn start_all(
         };
         started.push(StartedNode { id, pid: node.pid().unwrap_or(0), plan: node.plan().clone() });
     }
-    layout.write_dev_json(&started)?;
     let leader = timeout(START_MAX.saturating_sub(start.elapsed()), first_leader(nodes)).await;
+    // Whoever waits for this file finds a cluster that outlives the loss of any node.
+    layout.write_dev_json(&started)?;
     let whole =
         format!("{} node{} up", nodes.len(), if nodes.len() == 1 { " is" } else { "s are" });
     let took = start.elapsed().as_millis();
