@@ -117,12 +117,6 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         "in the order of ids, where etcd has the order of expiry",
     ),
     always(
-        "watches-over-json",
-        r#""revision":"1003"}}}"#,
-        r#""revision":"1002"}}}"#,
-        "its header is of the last of them",
-    ),
-    always(
         "bodies-that-are-no-json",
         "unexpected EOF",
         "EOF while parsing a value at line 1 column 7",
