@@ -10,7 +10,7 @@ use mainstay_service::Door;
 use mainstay_world::Instant;
 use tonic::Status;
 
-use crate::{error, range_stream::key_after};
+use crate::error;
 
 /// Keys, and bytes of changes, that are read at a time.
 const SLICE_KEYS: u64 = 1_024;
@@ -53,7 +53,7 @@ pub(crate) async fn key_hash(
             let slice = door.store(|store| store.page(&query)).map_err(error::of_query)?;
             slice.pairs.iter().for_each(|pair| add(&mut hash, EventKind::Put, pair));
             let Some(last) = slice.pairs.last().filter(|_| slice.more) else { break };
-            query.range.start = key_after(&last.key);
+            query.range.start_after(&last.key);
             breathe(deadline).await?;
         }
     }

@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
-use mainstay_etcd_protocol::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
-use mainstay_kv::{RangeQuery, SortOrder, SortTarget};
+use mainstay_etcd_protocol::etcdserverpb::{RangeRequest, RangeStreamResponse};
+use mainstay_kv::RangeQuery;
 use mainstay_service::{Caller, PageBounds};
 use tonic::Status;
 
@@ -48,14 +47,7 @@ pub(crate) fn pieces(
 ) -> Result<Pieces, Status> {
     let caller = if request.serializable { serializable(caller) } else { caller };
     let query = range_query(request)?;
-    let filters = [
-        query.min_mod_revision,
-        query.max_mod_revision,
-        query.min_create_revision,
-        query.max_create_revision,
-    ];
-    let sorted = query.order == SortOrder::Descend || query.target != SortTarget::Key;
-    if sorted || filters != [0; 4] {
+    if !query.is_plain() {
         return Err(Status::unimplemented(
             "etcdserver: a sorted or filtered range is not streamed",
         ));
@@ -80,13 +72,10 @@ impl Reading {
         let (count, revision) = *self.whole.get_or_insert((read.answer.count, read.revision));
         let got = read.answer.pairs.len() as u64;
         let limited = self.query.limit > 0;
-        let last = read.answer.pairs.last().map(|pair| key_after(&pair.key));
+        let last = read.answer.pairs.last().map(|pair| pair.key.clone());
         let mut piece = range_response(read.answer);
-        self.ended = !piece.more || (limited && got >= self.query.limit) || last.is_none();
-        if self.ended {
-            piece.header = Some(self.api.header_at(revision));
-            piece.count = signed(count);
-        } else {
+        let rest = last.filter(|_last| piece.more && !(limited && got >= self.query.limit));
+        if let Some(last) = rest {
             (piece.more, piece.count) = (false, 0);
             if limited {
                 self.query.limit -= got;
@@ -94,19 +83,15 @@ impl Reading {
             if self.query.revision == 0 {
                 self.query.revision = revision;
             }
-            self.query.range.start = last.unwrap_or_default();
+            self.query.range.start_after(&last);
             // The rest is in this node's own store, at a revision that it has; and a client may
             // take its time to read.
             self.caller = serializable(self.api.caller_on_stream());
+        } else {
+            self.ended = true;
+            piece.header = Some(self.api.header_at(revision));
+            piece.count = signed(count);
         }
-        Ok(Some(RangeStreamResponse { range_response: Some(RangeResponse { ..piece }) }))
+        Ok(Some(RangeStreamResponse { range_response: Some(piece) }))
     }
-}
-
-/// The smallest key after `key`.
-pub(crate) fn key_after(key: &[u8]) -> Bytes {
-    let mut next = BytesMut::with_capacity(key.len() + 1);
-    next.put_slice(key);
-    next.put_u8(0);
-    next.freeze()
 }

@@ -233,6 +233,12 @@ impl KeyRange {
         Self { start: prefix, end }
     }
 
+    /// Leaves out `key` and everything before it, so that a range that was read in part goes on.
+    pub fn start_after(&mut self, key: &[u8]) {
+        // The smallest key after a key is the key and a zero.
+        self.start = [key, b"\0"].concat().into();
+    }
+
     /// Whether `key` lies in the range.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {

@@ -50,6 +50,20 @@ impl RangeQuery {
             max_create_revision: 0,
         }
     }
+
+    /// Whether the answer is the range in the order of its keys with nothing left out, so that it
+    /// can be read in parts.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.target == SortTarget::Key && self.order != SortOrder::Descend && !self.has_filters()
+    }
+
+    pub(crate) const fn has_filters(&self) -> bool {
+        self.min_mod_revision != 0
+            || self.max_mod_revision != 0
+            || self.min_create_revision != 0
+            || self.max_create_revision != 0
+    }
 }
 
 /// The order of an answer.

@@ -86,7 +86,7 @@ impl Keyspace {
         let by_key = query.target == SortTarget::Key;
         let mut chosen: Vec<&Version>;
         let total;
-        if has_filters(query) || !(by_key || query.order == SortOrder::None) {
+        if query.has_filters() || !(by_key || query.order == SortOrder::None) {
             chosen = versions().collect();
             total = chosen.len() as u64;
             chosen.retain(|version| passes(query, version));
@@ -205,13 +205,6 @@ const fn beyond(bound: Bound<&[u8]>) -> Option<Bound<&[u8]>> {
         Bound::Excluded(key) => Some(Bound::Included(key)),
         Bound::Unbounded => None,
     }
-}
-
-const fn has_filters(query: &RangeQuery) -> bool {
-    query.min_mod_revision != 0
-        || query.max_mod_revision != 0
-        || query.min_create_revision != 0
-        || query.max_create_revision != 0
 }
 
 /// Whether a version lies in the query's bounds on revisions.

@@ -7,11 +7,8 @@
 //! lock recipes ask of a few keys, are read at once. What an answer leaves out is counted in the
 //! same way, unless it continues a listing whose count is known.
 
-use bytes::{BufMut, Bytes, BytesMut};
 use mainstay_consensus::Consensus;
-use mainstay_kv::{
-    KeyRange, KeyValue, QueryError, RangeAnswer, RangeEnd, RangeQuery, SortOrder, SortTarget, Store,
-};
+use mainstay_kv::{KeyRange, KeyValue, QueryError, RangeAnswer, RangeEnd, RangeQuery, Store};
 use mainstay_world::Instant;
 
 use crate::{
@@ -74,7 +71,7 @@ impl RangeRead<'_> {
                 at_once(replica, &mut room, self.query)
             } else if self.query.count_only {
                 self.count_only(replica).await
-            } else if can_be_sliced(self.query) {
+            } else if self.query.is_plain() {
                 self.in_slices(replica, &mut room).await
             } else {
                 at_once(replica, &mut room, self.query)
@@ -121,7 +118,7 @@ impl RangeRead<'_> {
                 answer.count = got + self.count_left_out(replica, answer, slice.revision).await?;
                 return Ok((std::mem::take(answer), *revision));
             };
-            slice.range.start = key_after(&last.key);
+            slice.range.start_after(&last.key);
             slice.limit = next_limit(got);
             self.let_others_run().await?;
         }
@@ -145,7 +142,8 @@ impl RangeRead<'_> {
         let Some(last) = answer.pairs.last().filter(|_last| answer.more && counted) else {
             return Ok(0);
         };
-        let left_out = KeyRange { start: key_after(&last.key), end: self.query.range.end.clone() };
+        let mut left_out = self.query.range.clone();
+        left_out.start_after(&last.key);
         self.count(replica, left_out, revision).await
     }
 
@@ -160,7 +158,7 @@ impl RangeRead<'_> {
             let part = replica.read(|store| store.count_part(&range, revision, COUNT_STEPS))?;
             count += part.count;
             let Some(last_key) = part.last_key else { return Ok(count) };
-            range.start = key_after(&last_key);
+            range.start_after(&last_key);
             self.let_others_run().await?;
         }
     }
@@ -197,25 +195,6 @@ fn at_once(
     Ok((answer, revision))
 }
 
-/// Whether the range is in the order of its keys, and nothing of it is left out.
-fn can_be_sliced(query: &RangeQuery) -> bool {
-    let filters = [
-        query.min_mod_revision,
-        query.max_mod_revision,
-        query.min_create_revision,
-        query.max_create_revision,
-    ];
-    query.target == SortTarget::Key && query.order != SortOrder::Descend && filters == [0; 4]
-}
-
-/// The smallest key after `key`.
-fn key_after(key: &[u8]) -> Bytes {
-    let mut next = BytesMut::with_capacity(key.len() + 1);
-    next.put_slice(key);
-    next.put_u8(0);
-    next.freeze()
-}
-
 fn pairs_bytes(pairs: &[KeyValue]) -> usize {
     pairs.iter().map(pair_bytes).sum()
 }
@@ -227,7 +206,8 @@ const fn pair_bytes(pair: &KeyValue) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mainstay_kv::KeyRange;
+    use bytes::Bytes;
+    use mainstay_kv::{SortOrder, SortTarget};
 
     use crate::{admission::Limits, store_for_tests::TestStore};
 

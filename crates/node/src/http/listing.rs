@@ -1,6 +1,6 @@
 //! `GET /v1/kv`: a page of keys, and the pages after it, all of one moment.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use mainstay_kv::{KeyRange, RangeAnswer, RangeQuery};
 use mainstay_service::PageBounds;
 
@@ -52,7 +52,7 @@ pub(crate) async fn get(front: SharedFront, request: Asked) -> Answered {
         }
         Some(cursor) => {
             let mut range = KeyRange::prefix(cursor.prefix.clone());
-            range.start = key_after(&cursor.last_key);
+            range.start_after(&cursor.last_key);
             RangeQuery { revision: cursor.revision, ..RangeQuery::new(range) }
         }
     };
@@ -109,12 +109,4 @@ fn page(answer: &RangeAnswer, revision: u64, count: u64, prefix: Bytes) -> Docum
     }
     document.text("}");
     document
-}
-
-/// The smallest key after `key`.
-fn key_after(key: &[u8]) -> Bytes {
-    let mut next = BytesMut::with_capacity(key.len() + 1);
-    next.put_slice(key);
-    next.put_u8(0);
-    next.freeze()
 }
