@@ -2,15 +2,15 @@
 //!
 //! On the leader, everybody who waits for an index shares one confirmation of leadership by a
 //! quorum. Two rounds may be on their way, so that those who come after one has started need not
-//! wait for it to be through; who comes after that shares the next. On every node, the readers that wait share one question to the leader and one wait
-//! until the local store has applied that index. There is no read by lease: a restarted follower
-//! forgets that it granted one.
+//! wait for it to be through; who comes after that shares the next. On every node, the readers that
+//! wait share one question to the leader and one wait until the local store has applied that index.
+//! There is no read by lease: a restarted follower forgets that it granted one.
 
 use std::{sync::Arc, time::Duration};
 
 use mainstay_world::{self as world, Buggify};
 use openraft::ReadPolicy;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::debug;
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 const READERS_MAX: usize = 64 * 1024;
 
 /// Rounds on their way: of questions from one node, and of confirmations by a leader.
-const ROUNDS_MAX: usize = 2;
+const ROUNDS_MAX: usize = 8;
 
 /// The longest wait for the leader's answer; readers ask again after it.
 const ROUND_DEADLINE: Duration = Duration::from_secs(1);
@@ -65,13 +65,7 @@ async fn confirm(
     buggify: Buggify,
 ) {
     let rounds = Arc::new(Semaphore::new(ROUNDS_MAX));
-    while let Some(first) = waiting.recv().await {
-        let place = Arc::clone(&rounds).acquire_owned().await;
-        let place = place.expect("the semaphore is never closed");
-        let mut round = vec![first];
-        while let Ok(next) = waiting.try_recv() {
-            round.push(next);
-        }
+    while let Some((place, round)) = next_round(&rounds, &mut waiting).await {
         let planted = buggify.is_planted("read-without-index");
         let known = planted.then(|| *store.applied_index().borrow());
         let raft = raft.clone();
@@ -86,6 +80,22 @@ async fn confirm(
             drop(place);
         });
     }
+}
+
+/// Everybody who waits, as soon as somebody does and a round may start; `None` when nobody can come
+/// any more. The round is on its way until the place is dropped.
+async fn next_round<T>(
+    rounds: &Arc<Semaphore>,
+    waiting: &mut mpsc::Receiver<T>,
+) -> Option<(OwnedSemaphorePermit, Vec<T>)> {
+    let first = waiting.recv().await?;
+    let place = Arc::clone(rounds).acquire_owned().await;
+    let place = place.expect("the semaphore is never closed");
+    let mut round = vec![first];
+    while let Ok(next) = waiting.try_recv() {
+        round.push(next);
+    }
+    Some((place, round))
 }
 
 /// The commit index, once a quorum has confirmed that this node still leads.
@@ -135,13 +145,7 @@ impl Reads {
 
 async fn gather(task: Arc<ReadTask>, mut waiting: mpsc::Receiver<Reader>) {
     let rounds = Arc::new(Semaphore::new(ROUNDS_MAX));
-    while let Some(first) = waiting.recv().await {
-        let place = Arc::clone(&rounds).acquire_owned().await;
-        let place = place.expect("the semaphore is never closed");
-        let mut readers = vec![first];
-        while let Ok(next) = waiting.try_recv() {
-            readers.push(next);
-        }
+    while let Some((place, readers)) = next_round(&rounds, &mut waiting).await {
         let task = Arc::clone(&task);
         world::spawn(async move {
             round(&task, readers).await;
