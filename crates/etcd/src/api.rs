@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{BoxError, Router, body::Body, extract::Request};
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::Body as HttpBody;
 use mainstay_consensus::{AppliedPosition, Consensus};
 use mainstay_etcd_protocol::{
     etcdserverpb::{
@@ -30,6 +32,7 @@ use crate::{
     error,
     gateway::{Gateway, refusal},
     health::HealthService,
+    hot_calls::{AnswerBody, HotCalls},
     kv::KvService,
     lease::LeaseService,
     lock::LockService,
@@ -55,6 +58,7 @@ const CALLS: [&str; 4] = ["/etcdserverpb.", "/v3lockpb.", "/v3electionpb.", "/gr
 pub struct EtcdApi {
     shared: Arc<Shared>,
     services: Services,
+    hot_calls: HotCalls,
     gateway: Gateway,
     arriving: Arriving,
 }
@@ -83,7 +87,8 @@ impl EtcdApi {
         let services = Services::new(router(&shared));
         let arriving = Arriving::default();
         let gateway = Gateway::new(services.clone(), arriving.clone());
-        Self { shared, services, gateway, arriving }
+        let hot_calls = HotCalls::new(&shared, services.clone());
+        Self { shared, services, hot_calls, gateway, arriving }
     }
 
     /// Whether a request is meant for this API: by its content, or by its path.
@@ -96,24 +101,37 @@ impl EtcdApi {
     }
 
     /// Answers one request.
-    pub async fn answer(&self, request: Request) -> Response<Body> {
+    pub async fn answer<B>(&self, request: http::Request<B>) -> Response<AnswerBody>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError> + Send + Unpin,
+    {
         let stopping = *self.shared.stopping.borrow();
         if Gateway::is_meant(request.uri().path()) {
             if stopping {
-                return refusal(&error::server_stopped());
+                return refusal(&error::server_stopped()).map(AnswerBody::general);
             }
-            return self.gateway.answer(request).await;
+            let answering = Box::pin(self.gateway.answer(request.map(Body::new)));
+            return answering.await.map(AnswerBody::general);
         }
         if !is_grpc(&request) {
             let mut response = Response::new(Body::from("this is called with gRPC\n"));
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return response;
+            return response.map(AnswerBody::general);
         }
         if stopping {
-            return error::response(&error::server_stopped());
+            return error::response(&error::server_stopped()).map(AnswerBody::general);
         }
+        match self.hot_calls.answer(request).await {
+            Ok(response) => response,
+            // In a box of its own: this must not make every call as large as the largest.
+            Err(request) => Box::pin(self.answer_generally(request.map(Body::new))).await,
+        }
+    }
+
+    async fn answer_generally(&self, request: Request) -> Response<AnswerBody> {
         let request = request.map(|body| Body::new(CountedBody::new(body, &self.arriving)));
-        self.services.call(request).await
+        self.services.call(request).await.map(AnswerBody::general)
     }
 
     /// What was called over either protocol, and how it ended.

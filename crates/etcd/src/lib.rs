@@ -26,6 +26,7 @@ mod election;
 mod error;
 mod gateway;
 mod health;
+mod hot_calls;
 mod key_hash;
 mod key_range;
 mod kv;
@@ -44,5 +45,6 @@ mod watch_stream;
 mod watchers;
 
 pub use api::EtcdApi;
+pub use hot_calls::AnswerBody;
 pub use services::CallCount;
 pub use version::{ETCD_VERSION, STORAGE_VERSION};

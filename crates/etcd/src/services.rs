@@ -60,7 +60,7 @@ impl Services {
 
     /// Answers one call.
     pub(crate) async fn call(&self, request: Request) -> Response<Body> {
-        let called = self.methods.iter().find(|method| method.path == request.uri().path());
+        let called = self.method(request.uri().path());
         let response = match self.router.clone().call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -73,6 +73,17 @@ impl Services {
             Some(status) if status.code() == Code::ResourceExhausted => error::response(&status),
             _ => response,
         }
+    }
+
+    /// Counts a call that was answered elsewhere.
+    pub(crate) fn count(&self, path: &str, code: Code) {
+        if let Some(called) = self.method(path) {
+            called.count(code);
+        }
+    }
+
+    fn method(&self, path: &str) -> Option<&Method> {
+        self.methods.iter().find(|method| method.path == path)
     }
 
     /// What was called; only what occurred.

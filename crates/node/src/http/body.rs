@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Frame, SizeHint};
+use mainstay_etcd::AnswerBody;
 
 /// What a body can fail with: only one of axum's own can.
 pub(crate) type BodyError = axum::Error;
@@ -21,6 +22,7 @@ enum Kind {
     Full(Option<Bytes>),
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
     Routed(axum::body::Body),
+    Etcd(AnswerBody),
 }
 
 impl Body {
@@ -43,6 +45,11 @@ impl Body {
     pub(crate) const fn routed(body: axum::body::Body) -> Self {
         Self(Kind::Routed(body))
     }
+
+    /// A body that the etcd API made.
+    pub(crate) const fn etcd(body: AnswerBody) -> Self {
+        Self(Kind::Etcd(body))
+    }
 }
 
 impl http_body::Body for Body {
@@ -59,6 +66,7 @@ impl http_body::Body for Body {
                 stream.as_mut().poll_next(context).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
             }
             Kind::Routed(body) => Pin::new(body).poll_frame(context),
+            Kind::Etcd(body) => Pin::new(body).poll_frame(context),
         }
     }
 
@@ -67,6 +75,7 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Stream(_) => false,
             Kind::Routed(body) => body.is_end_stream(),
+            Kind::Etcd(body) => body.is_end_stream(),
         }
     }
 
@@ -77,6 +86,7 @@ impl http_body::Body for Body {
             }
             Kind::Stream(_) => SizeHint::default(),
             Kind::Routed(body) => body.size_hint(),
+            Kind::Etcd(body) => body.size_hint(),
         }
     }
 }

@@ -69,7 +69,7 @@ impl Front {
     pub(crate) async fn answer<B>(&self, router: &Router, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
-        B::Error: Into<axum::BoxError>,
+        B::Error: Into<axum::BoxError> + Send + Unpin,
     {
         let started = Instant::now();
         let _running = Running::enter(self);
@@ -77,7 +77,7 @@ impl Front {
         let route = if is_etcd { Route::ETCD } else { Route::of(request.uri().path()) };
         let (method, version) = (request.method().clone(), request.version());
         let mut response = if is_etcd {
-            self.etcd.answer(request.map(axum::body::Body::new)).await.map(Body::routed)
+            self.etcd.answer(request).await.map(Body::etcd)
         } else if self.is_stopping() && !route.is_about_the_node() {
             Problem::shutting_down().respond(self.stamp.now())
         } else if route == Route::KEY {
