@@ -5,18 +5,19 @@
 #
 # Both sides run three nodes on loopback with default flags and data in a temporary folder; each is
 # asked by a generator of its own, whose CPU time is printed. Rounds alternate between the two, and
-# the table holds medians. SECTIONS are words of "load memory failover start" (all unless given).
+# the table holds medians. SECTIONS are words of "load memory failover start api watchers" (all
+# unless given); api and watchers ask both sides through etcd's API with the same generator.
 # Everything that this script starts it ends, by process id.
 
 set -euo pipefail
 
 rounds=3
 seconds=10
-sections="load memory failover start"
+sections="load memory failover start api watchers"
 etcd=""
 
 usage() {
-  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -86,9 +87,15 @@ etcd_endpoints="127.0.0.1:$(etcd_port 0),127.0.0.1:$(etcd_port 1),127.0.0.1:$(et
 
 etcd_load() { "$generator" --endpoints "$etcd_endpoints" --mode "$@"; }
 
+through_api="" # the endpoints where Mainstay is asked through etcd's API, as etcd is
+
 mainstay_load() {
   local mode="$1"
   shift
+  if [[ -n "$through_api" ]]; then
+    "$generator" --endpoints "$through_api" --mode "$mode" "$@"
+    return
+  fi
   "$mainstay" bench --endpoints "$(mainstay_endpoints)" --output json --warm-up 0s --mode "$mode" "$@"
 }
 
@@ -124,17 +131,18 @@ measure() { # SIDE NAME MODE FLAGS...
   local side="$1" name="$2" before after json operations
   shift 2
   before="$(cpu_ticks "$side")"
-  json="$("${side}_load" "$@" --seconds "$seconds" --value-size 256 --keys 100000)"
+  json="$("${side}_load" "$@" --seconds "$seconds" --value-size 256)"
   after="$(cpu_ticks "$side")"
   operations="$(field operations <<<"$json")"
   field throughput <<<"$json" >>"$work/$side.$name.throughput"
   field p50 <<<"$json" >>"$work/$side.$name.p50"
   field p99 <<<"$json" >>"$work/$side.$name.p99"
   field failed <<<"$json" >>"$work/$side.$name.failed"
+  field missing <<<"$json" >>"$work/$side.$name.missing"
   field cpu_seconds_per_100000 <<<"$json" >>"$work/$side.$name.generator"
   awk -v t=$((after - before)) -v o="$operations" -v s="$per_second" \
     'BEGIN { print t / s * 100000 / (o > 0 ? o : 1) }' >>"$work/$side.$name.cpu"
-  printf '  %-9s %-8s %9.0f/s  p50 %7.2f ms  p99 %7.2f ms  nodes %6.2f CPU-s/100k  failed %s\n' \
+  printf '  %-9s %-12s %9.0f/s  p50 %7.2f ms  p99 %7.2f ms  nodes %6.2f CPU-s/100k  failed %s\n' \
     "$side" "$name" "$(field throughput <<<"$json")" "$(field p50 <<<"$json")" \
     "$(field p99 <<<"$json")" "$(tail -1 "$work/$side.$name.cpu")" "$(field failed <<<"$json")" >&2
 }
@@ -151,9 +159,9 @@ load() {
   done
   for round in $(seq "$rounds"); do
     echo "round $round of $rounds" >&2
-    for side in etcd mainstay; do measure "$side" put put --clients 256; done
-    for side in mainstay etcd; do measure "$side" get get --clients 256; done
-    for side in etcd mainstay; do measure "$side" put1 put --clients 1; done
+    for side in etcd mainstay; do measure "$side" put put --clients 256 --keys 100000; done
+    for side in mainstay etcd; do measure "$side" get get --clients 256 --keys 100000; done
+    for side in etcd mainstay; do measure "$side" put1 put --clients 1 --keys 100000; done
   done
   for side in etcd mainstay; do stop "$side"; done
 }
@@ -201,12 +209,56 @@ start_up() {
   done
 }
 
+api() {
+  local side round through_api
+  through_api="$(mainstay_endpoints)"
+  for side in etcd mainstay; do
+    start "$side" "$work/api-$side"
+    "${side}_load" load --clients 8 --connections 3 --keys 100000 --value-size 256 >/dev/null
+  done
+  for round in $(seq "$rounds"); do
+    echo "round $round of $rounds" >&2
+    for side in etcd mainstay; do measure "$side" api-put put --clients 256; done
+    for side in mainstay etcd; do measure "$side" api-get get --clients 256; done
+    for side in etcd mainstay; do measure "$side" api-rate put --clients 64 --rate 1000; done
+    for side in mainstay etcd; do measure "$side" api-watch watch --clients 8 --watchers 100; done
+  done
+  for side in etcd mainstay; do stop "$side"; done
+}
+
+# 10,000 watchers of one key each on one node, alone and beside one that watches all and never reads.
+watchers() {
+  local side deaf pid through_api etcd_endpoints
+  through_api="127.0.0.1:$(mainstay_port 0)"
+  etcd_endpoints="127.0.0.1:$(etcd_port 0)"
+  for side in etcd mainstay; do
+    start "$side" "$work/watchers-$side"
+    local -n nodes="${side}_pids"
+    pid="${nodes[0]}"
+    for deaf in 0 1; do
+      measure "$side" "watchers-$deaf" watch --clients 64 --rate 1000 --keys 10000 \
+        --watchers 10000 --streams 100 --one-key-each --deaf "$deaf"
+      awk '/VmHWM/ { printf "%.0f\n", $2 / 1024 }' "/proc/$pid/status" >"$work/$side.watchers-$deaf.memory"
+      echo "  $side at most $(<"$work/$side.watchers-$deaf.memory") MiB" >&2
+    done
+    stop "$side"
+  done
+}
+
 # ---- the table ----------------------------------------------------------------------------------
 
 row() { # TITLE ETCD MAINSTAY WANTED FORMAT
   awk -v title="$1" -v e="$2" -v m="$3" -v wanted="$4" -v format="$5" 'BEGIN {
     printf "%-38s " format " " format " %7.2f  %s\n", title, e, m, (e > 0 ? m / e : 0), wanted
   }'
+}
+
+# NAME TITLE WANTED-RATE [WANTED-CPU [WANTED-P99]]: what `measure` noted
+rows() {
+  row "$2/s" "$(of "etcd.$1.throughput")" "$(of "mainstay.$1.throughput")" "$3" %10.0f
+  row "  p99 ms" "$(of "etcd.$1.p99")" "$(of "mainstay.$1.p99")" "${5:-}" %10.2f
+  row "  nodes' CPU s per 100,000" "$(of "etcd.$1.cpu")" "$(of "mainstay.$1.cpu")" "${4:-}" %10.2f
+  row "  generator's CPU s per 100,000" "$(of "etcd.$1.generator")" "$(of "mainstay.$1.generator")" "" %10.2f
 }
 
 of() { "${2:-median}" <"$work/$1"; } # FILE [STATISTIC]
@@ -217,19 +269,9 @@ table() {
   printf '%-38s %10s %10s %7s  %s\n' "" etcd mainstay ratio wanted
   local name
   if [[ -e "$work/etcd.put.cpu" ]]; then
-    row "puts/s, 256 clients" "$(of etcd.put.throughput)" "$(of mainstay.put.throughput)" ">= 3" %10.0f
-    row "  p99 ms" "$(of etcd.put.p99)" "$(of mainstay.put.p99)" "" %10.2f
-    row "  nodes' CPU s per 100,000" "$(of etcd.put.cpu)" "$(of mainstay.put.cpu)" "<= 0.25" %10.2f
-    row "  generator's CPU s per 100,000" "$(of etcd.put.generator)" "$(of mainstay.put.generator)" "" %10.2f
+    rows put "puts, 256 clients" ">= 3" "<= 0.25"
     row "put, 1 client, p50 ms" "$(of etcd.put1.p50)" "$(of mainstay.put1.p50)" "<= 1" %10.2f
-    row "linearizable gets/s, 256 clients" "$(of etcd.get.throughput)" "$(of mainstay.get.throughput)" ">= 3" %10.0f
-    row "  p99 ms" "$(of etcd.get.p99)" "$(of mainstay.get.p99)" "" %10.2f
-    row "  nodes' CPU s per 100,000" "$(of etcd.get.cpu)" "$(of mainstay.get.cpu)" "" %10.2f
-    row "  generator's CPU s per 100,000" "$(of etcd.get.generator)" "$(of mainstay.get.generator)" "" %10.2f
-    for name in etcd.put etcd.put1 etcd.get mainstay.put mainstay.put1 mainstay.get; do
-      awk -v name="$name" '{ sum += $1 } END { if (sum) print "  failed requests of " name ": " sum }' \
-        "$work/$name.failed"
-    done
+    rows get "linearizable gets, 256 clients" ">= 3"
   fi
   if [[ -e "$work/mainstay.memory" ]]; then
     row "MiB a node, 1,000,000 small keys" "$(of etcd.memory)" "$(of mainstay.memory)" "<= 0.5" %10.0f
@@ -241,12 +283,28 @@ table() {
   if [[ -e "$work/mainstay.start" ]]; then
     row "start to first write, median ms" "$(of etcd.start)" "$(of mainstay.start)" "< 1000 ms" %10.0f
   fi
+  if [[ -e "$work/mainstay.api-put.cpu" ]]; then
+    echo "through etcd's API, one generator for both"
+    rows api-put "puts, 256 clients" ">= 2.5" "<= 0.33"
+    rows api-get "linearizable gets, 256 clients" ">= 2" "<= 0.33"
+    rows api-rate "puts at 1,000" "" "" "<= 0.5"
+    rows api-watch "events, 100 watchers" ">= 2" "<= 0.33"
+  fi
+  if [[ -e "$work/mainstay.watchers-0.cpu" ]]; then
+    for name in 0 1; do
+      rows "watchers-$name" "events, 10,000 watchers, $name deaf" ""
+      row "  MiB at most" "$(of "etcd.watchers-$name.memory")" "$(of "mainstay.watchers-$name.memory")" "" %10.0f
+    done
+  fi
+  for name in "$work"/*.failed "$work"/*.missing; do
+    awk -v name="$(basename "$name")" '{ sum += $1 } END { if (sum) print "  " name ": " sum }' "$name"
+  done
 }
 
 # ---- main ---------------------------------------------------------------------------------------
 
 echo "building" >&2
-cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay --example etcd-load
+[[ -n "${BUILT:-}" ]] || cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay --example etcd-load
 target="${CARGO_TARGET_DIR:-target}/dist"
 mainstay="$(realpath "$target/mainstay")"
 generator="$(realpath "$target/examples/etcd-load")"
@@ -254,7 +312,7 @@ generator="$(realpath "$target/examples/etcd-load")"
 for section in $sections; do
   echo "$section" >&2
   case "$section" in
-    load | memory | failover) "$section" ;;
+    load | memory | failover | api | watchers) "$section" ;;
     start) start_up ;;
     *) usage ;;
   esac
