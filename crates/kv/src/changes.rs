@@ -1,6 +1,7 @@
 //! What watches are fed with: the events of each revision, in order.
 //!
-//! The log of versions is the list of events. A watch may start at the compaction revision
+//! The log of versions is the list of events. Whoever follows all changes reads along it; whoever
+//! wants those of one key goes along the key's own versions, and what lies between costs nothing. A watch may start at the compaction revision
 //! itself: all events of that revision are still there, tombstones included; see `compaction`.
 //!
 //! Who watches what, filters and slow readers are the watch hub's business, above the store.
@@ -8,9 +9,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    command::{KeyRange, RangeEnd},
     keyspace::Keyspace,
     query::{KeyValue, QueryError},
-    version::ROW_OVERHEAD_BYTES,
+    version::{ROW_OVERHEAD_BYTES, Version},
 };
 
 /// Events of consecutive revisions.
@@ -60,16 +62,22 @@ impl Event {
     }
 }
 
+/// Versions that are looked at for the changes of some keys, at most, but for the last revision.
+const STEPS_MAX: usize = 16_384;
+
+/// Versions among which those of one key are looked for at a time.
+const WINDOW: u64 = 4_096;
+
+/// Such windows that are looked at in one step.
+const WINDOWS_MAX: usize = 256;
+
 impl Keyspace {
     pub(crate) fn changes(
         &self,
         from_revision: u64,
         bytes_max: usize,
     ) -> Result<Changes, QueryError> {
-        if from_revision < self.compact_revision {
-            let (wanted, compact_revision) = (from_revision, self.compact_revision);
-            return Err(QueryError::Compacted { wanted, compact_revision });
-        }
+        self.check_changes_from(from_revision)?;
         let mut revisions: Vec<RevisionChanges> = Vec::new();
         let mut bytes = 0_u64;
         if from_revision <= self.revision {
@@ -81,14 +89,118 @@ impl Keyspace {
                     }
                     revisions.push(RevisionChanges { revision, events: Vec::with_capacity(1) });
                 }
-                let kind = if version.is_tombstone() { EventKind::Delete } else { EventKind::Put };
-                let previous = self.previous(version);
-                let event = Event { kind, pair: version.pair(), previous };
+                let event = self.event(version);
                 bytes += event.logical_bytes();
                 let last = revisions.last_mut().expect("the version's revision was just added");
                 last.events.push(event);
             }
         }
         Ok(Changes { revisions, next_revision: from_revision.max(self.revision + 1) })
+    }
+
+    /// The changes of some keys only. There may be none although `next_revision` is not yet behind
+    /// the present: a step looks at a bounded part of the log.
+    pub(crate) fn changes_of(
+        &self,
+        range: &KeyRange,
+        from_revision: u64,
+        bytes_max: usize,
+    ) -> Result<Changes, QueryError> {
+        self.check_changes_from(from_revision)?;
+        let mut found = Found { revisions: Vec::new(), bytes: 0, bytes_max: bytes_max as u64 };
+        let next_revision = if from_revision > self.revision {
+            from_revision
+        } else if range.end == RangeEnd::Single {
+            self.changes_of_key(&range.start, from_revision, &mut found)
+        } else {
+            self.changes_of_range(range, from_revision, &mut found)
+        };
+        Ok(Changes { revisions: found.revisions, next_revision })
+    }
+
+    /// Goes along the log and looks at every key; the next revision.
+    fn changes_of_range(&self, range: &KeyRange, from_revision: u64, found: &mut Found) -> u64 {
+        let mut current = from_revision;
+        let versions = self.log.from(self.log.first_at((from_revision, 0)));
+        for (steps, (_, version)) in versions.enumerate() {
+            let revision = version.mod_revision;
+            if revision != current && (found.is_full() || steps >= STEPS_MAX) {
+                return revision;
+            }
+            current = revision;
+            if range.contains(version.key.as_slice()) {
+                found.add(self.event(version), revision);
+            }
+        }
+        self.revision + 1
+    }
+
+    /// Goes along the key's own versions, which lead from new to old: so window after window, and
+    /// in each of them backwards; the next revision.
+    fn changes_of_key(&self, key: &[u8], from_revision: u64, found: &mut Found) -> u64 {
+        let Some(newest) = self.newest(key) else { return self.revision + 1 };
+        let mut revision = from_revision;
+        let mut ordinals = Vec::new();
+        for _ in 0..WINDOWS_MAX {
+            let begin = self.log.first_at((revision, 0));
+            let next = match self.log.from(begin + WINDOW).next() {
+                // A window ends between revisions.
+                Some((_, version)) => version.mod_revision.max(revision + 1),
+                None => self.revision + 1,
+            };
+            let end = self.log.first_at((next, 0));
+            ordinals.clear();
+            let mut at = self.log.newest_before(newest, end);
+            while let Some(reference) = at.filter(|reference| reference.ordinal() >= begin) {
+                let Some(version) = self.log.get(reference.ordinal()) else { break };
+                ordinals.push(reference.ordinal());
+                at = Some(version.previous);
+            }
+            for version in ordinals.iter().rev().filter_map(|ordinal| self.log.get(*ordinal)) {
+                if found.is_full() {
+                    return version.mod_revision;
+                }
+                found.add(self.event(version), version.mod_revision);
+            }
+            revision = next;
+            if revision > self.revision {
+                break;
+            }
+        }
+        revision
+    }
+
+    const fn check_changes_from(&self, from_revision: u64) -> Result<(), QueryError> {
+        if from_revision < self.compact_revision {
+            let (wanted, compact_revision) = (from_revision, self.compact_revision);
+            return Err(QueryError::Compacted { wanted, compact_revision });
+        }
+        Ok(())
+    }
+
+    fn event(&self, version: &Version) -> Event {
+        let kind = if version.is_tombstone() { EventKind::Delete } else { EventKind::Put };
+        Event { kind, pair: version.pair(), previous: self.previous(version) }
+    }
+}
+
+/// Changes as they are found.
+struct Found {
+    revisions: Vec<RevisionChanges>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Found {
+    fn is_full(&self) -> bool {
+        !self.revisions.is_empty() && self.bytes >= self.bytes_max
+    }
+
+    fn add(&mut self, event: Event, revision: u64) {
+        self.bytes += event.logical_bytes();
+        match self.revisions.last_mut() {
+            Some(last) if last.revision == revision => last.events.push(event),
+            _ => self.revisions.push(RevisionChanges { revision, events: vec![event] }),
+        }
     }
 }

@@ -180,6 +180,11 @@ impl Keyspace {
         self.live_count -= 1;
     }
 
+    /// The newest version of a key, a tombstone perhaps.
+    pub(crate) fn newest(&self, key: &[u8]) -> Option<VersionRef> {
+        index_entry(&self.index, key)
+    }
+
     /// The present version of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Version> {
         self.get_before(key, None)

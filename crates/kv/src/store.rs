@@ -293,6 +293,21 @@ impl Store {
         self.keyspace.changes(from_revision, bytes_max)
     }
 
+    /// As [`Store::changes`], but of the keys of `range` only, and without the work for others as
+    /// far as that can be. It looks at a bounded number of versions: it may find nothing and still
+    /// name a `next_revision` that is not behind the present.
+    ///
+    /// # Errors
+    /// As [`Store::changes`].
+    pub fn changes_of(
+        &self,
+        range: &KeyRange,
+        from_revision: u64,
+        bytes_max: usize,
+    ) -> Result<Changes, QueryError> {
+        self.keyspace.changes_of(range, from_revision, bytes_max)
+    }
+
     pub(crate) fn set_settings(&mut self, settings: Settings) {
         self.scratch.clear();
         mainstay_codec::encode_into(&settings, &mut self.scratch)

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use mainstay_kv::{
-    Applied, EPOCH_JUMP, Envelope, RangeQuery, RevisionChanges, Scrub, ScrubProgress, Store,
-    StoreRestore,
+    Applied, Command, ENVELOPE_FORMAT, EPOCH_JUMP, Envelope, KeyRange, Operation, Proposal, Put,
+    RangeQuery, RevisionChanges, Scrub, ScrubProgress, Stamp, Store, StoreRestore, Txn,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -73,6 +73,72 @@ fn compare_changes(store: &Store, model: &Model, from: u64) -> Result<(), TestCa
     prop_assert_eq!(next, from.max(store.revision() + 1));
     prop_assert_eq!(found, expected);
     Ok(())
+}
+
+/// Reads the changes of some keys page by page: they are those among all changes.
+fn compare_changes_of(
+    store: &Store,
+    range: &KeyRange,
+    from: u64,
+    bytes_max: usize,
+) -> Result<(), TestCaseError> {
+    let all = match store.changes(from, usize::MAX) {
+        Ok(all) => all,
+        Err(error) => {
+            prop_assert_eq!(store.changes_of(range, from, bytes_max), Err(error));
+            return Ok(());
+        }
+    };
+    let wanted = |mut changes: RevisionChanges| {
+        changes.events.retain(|event| range.contains(&event.pair.key));
+        (!changes.events.is_empty()).then_some(changes)
+    };
+    let expected: Vec<RevisionChanges> = all.revisions.into_iter().filter_map(wanted).collect();
+    let (mut found, mut next) = (vec![], from);
+    loop {
+        let page = store.changes_of(range, next, bytes_max).expect("it was readable just before");
+        let is_last = page.next_revision == all.next_revision;
+        prop_assert!(is_last || page.next_revision > next);
+        next = page.next_revision;
+        found.extend(page.revisions);
+        if is_last {
+            break;
+        }
+    }
+    prop_assert_eq!(found, expected);
+    Ok(())
+}
+
+#[test]
+fn the_changes_of_one_key_are_found_among_thousands_of_others() {
+    let mut store = Store::new();
+    let key = |number: u64| Bytes::from(format!("key{number}"));
+    let mut apply = |command: Command| {
+        let envelope = Envelope {
+            format: ENVELOPE_FORMAT,
+            epoch: 1,
+            stamp: Stamp { term: 1, time_ms: 0 },
+            wall_ms: 0,
+            proposal: Proposal::unattributed(command),
+        };
+        store.apply(envelope, 1)
+    };
+    let put = |key: Bytes| Put { key, value: None, lease: None, want_previous: false };
+    for number in 0..20_000 {
+        // Close together, far apart, and once among many of one revision.
+        let of_ours = (number < 5_000 && number % 2 == 0) || number % 6_000 == 0;
+        apply(Command::Put(put(key(if of_ours { 0 } else { 1 + number % 50 }))));
+        if number == 15_000 {
+            let many = (0..100).map(|number| Operation::Put(put(key(number)))).collect();
+            apply(Command::Txn(Txn { compares: vec![], success: many, failure: vec![] }));
+        }
+    }
+    apply(Command::Compact { revision: 30 });
+    for (from, bytes_max) in [(1, 0), (30, 5_000), (31, 1_000_000), (4_321, 0), (19_000, 1_000)] {
+        for range in [KeyRange::key(key(0)), KeyRange::key(key(7)), KeyRange::prefix(key(4))] {
+            compare_changes_of(&store, &range, from, bytes_max).expect("they agree");
+        }
+    }
 }
 
 /// Whether the hash is what the rows add up to when all are hashed anew.
@@ -152,6 +218,9 @@ proptest! {
         compare_ranges(&store, &model, &queries)?;
         for from in from {
             compare_changes(&store, &model, from)?;
+            for query in &queries {
+                compare_changes_of(&store, &query.range, from, 150)?;
+            }
         }
         compare_changes(&store, &model, model.compact_revision)?;
         prop_assert!(is_sound(&store));
