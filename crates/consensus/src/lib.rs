@@ -46,7 +46,7 @@ mod versions;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use mainstay_kv::{ENVELOPE_BYTES_MAX, Proposal, Store, outcome::Applied};
+use mainstay_kv::{Changes, ENVELOPE_BYTES_MAX, Proposal, QueryError, Store, outcome::Applied};
 use mainstay_storage::{SpaceState, Storage};
 use mainstay_world::{self as world, Instant, Listener, World};
 use openraft::async_runtime::WatchReceiver as _;
@@ -262,6 +262,26 @@ impl Consensus {
     /// Runs `read` on the store as it is. Keep it short: applying waits meanwhile.
     pub fn read<T>(&self, read: impl FnOnce(&Store) -> T) -> T {
         self.core.store.read(read)
+    }
+
+    /// The next changes for the one who follows them all, from the first that is unread:
+    /// compaction takes none of them away as long as the reader is not far behind. There is one
+    /// such reader of a node.
+    ///
+    /// # Errors
+    /// As [`UnreadChanges::read`](mainstay_kv::UnreadChanges::read).
+    pub fn unread_changes(
+        &self,
+        from_revision: u64,
+        bytes_max: usize,
+    ) -> Result<Changes, QueryError> {
+        self.core.store.unread_changes(from_revision, bytes_max)
+    }
+
+    /// Has that reader go on with what comes after the present; the present revision.
+    #[must_use]
+    pub fn skip_changes(&self) -> u64 {
+        self.core.store.skip_changes()
     }
 
     /// The term, without anything else: cheap enough for every answer.

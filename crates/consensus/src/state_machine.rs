@@ -9,7 +9,7 @@ use std::{
     collections::BTreeSet,
     io,
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,7 +17,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use mainstay_kv::{Command, Envelope, EnvelopeError, Store, StoreRestore, outcome::Applied};
+use mainstay_kv::{
+    Changes, Command, Envelope, EnvelopeError, QueryError, Store, StoreRestore, UnreadChanges,
+    outcome::Applied,
+};
 use mainstay_storage::{SnapshotReader, Storage};
 use mainstay_world::{Buggify, Instant};
 use openraft::{
@@ -77,6 +80,8 @@ struct Inner {
     old_format_upto: AtomicU64,
     /// Nodes that were members and are not any more.
     removed: watch::Sender<BTreeSet<u64>>,
+    /// What the one who follows all changes has not read yet. Locked after `store`, if both are.
+    unread: Mutex<UnreadChanges>,
 }
 
 impl SharedStore {
@@ -91,6 +96,7 @@ impl SharedStore {
                 format: FormatInForce::default(),
                 old_format_upto: AtomicU64::new(0),
                 removed: watch::Sender::new(BTreeSet::new()),
+                unread: Mutex::default(),
             }),
         }
     }
@@ -98,6 +104,24 @@ impl SharedStore {
     /// Runs `read` on the store. Applying waits meanwhile, so keep it short.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Store) -> T) -> T {
         read(&self.lock())
+    }
+
+    /// The next changes for the one who follows them all; see [`UnreadChanges::read`].
+    pub(crate) fn unread_changes(
+        &self,
+        from_revision: u64,
+        bytes_max: usize,
+    ) -> Result<Changes, QueryError> {
+        self.read(|store| self.unread().read(store, from_revision, bytes_max))
+    }
+
+    /// As [`UnreadChanges::skip`].
+    pub(crate) fn skip_changes(&self) -> u64 {
+        self.read(|store| self.unread().skip(store))
+    }
+
+    fn unread(&self) -> MutexGuard<'_, UnreadChanges> {
+        self.inner.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The store's position, changed after each applied batch.
@@ -299,6 +323,11 @@ impl StateMachine {
         {
             let mut store = self.store.lock_mut();
             for (term, envelope, responder, mark) in commands {
+                if let Some(Command::Compact { revision }) =
+                    envelope.as_ref().map(|envelope| &envelope.proposal.command)
+                {
+                    self.store.unread().before_compaction(&store, *revision);
+                }
                 let applied = match envelope {
                     Some(envelope) => store.apply(envelope, term),
                     None => Applied {
@@ -423,7 +452,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 (*store, removed)
             }
         };
-        let old = std::mem::replace(&mut *self.store.lock_mut(), store);
+        let old = {
+            let mut present = self.store.lock_mut();
+            self.store.unread().before_compaction(&present, store.compact_revision());
+            std::mem::replace(&mut *present, store)
+        };
         drop(old);
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();

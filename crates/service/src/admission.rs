@@ -27,8 +27,9 @@ pub struct Limits {
     pub watch_queue_revisions_max: usize,
     /// Bytes that wait for one watcher before it is cancelled as too slow.
     pub watch_queue_bytes_max: usize,
-    /// Watchers that read old changes at a time; others wait for their turn.
-    pub watches_catching_up_max: usize,
+    /// Bytes of changes that wait for all watchers together, each counted once however many it
+    /// waits for. Beyond that a watcher is too slow if anything waits for it.
+    pub watch_changes_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -43,7 +44,7 @@ impl Default for Limits {
             answers_bytes_max: 256 * 1024 * 1024,
             watch_queue_revisions_max: 1_024,
             watch_queue_bytes_max: 4 * 1024 * 1024,
-            watches_catching_up_max: 64,
+            watch_changes_bytes_max: 256 * 1024 * 1024,
         }
     }
 }

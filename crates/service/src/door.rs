@@ -393,19 +393,14 @@ impl Door {
     /// # Errors
     /// [`DoorError::Overloaded`] when too many are open; refusals of the range. A start that is
     /// compacted is told by the watch itself.
-    pub fn watch(&self, caller: &Caller, mut request: WatchRequest) -> Result<Watch, DoorError> {
+    pub fn watch(&self, caller: &Caller, request: WatchRequest) -> Result<Watch, DoorError> {
         self.allow(caller, "watch", |principal| {
             if request.previous {
                 authorize(principal, Access::Read(&request.range))?;
             }
             authorize(principal, Access::Watch(&request.range))
         })?;
-        let revision = self.store(|store| {
-            check_range(&request.range, store.settings()).map(|()| store.revision())
-        })?;
-        if request.from_revision == 0 {
-            request.from_revision = revision + 1;
-        }
+        self.store(|store| check_range(&request.range, store.settings()))?;
         self.0.admission.watch_started()?;
         Ok(Watch::start(Arc::clone(&self.0.hub), request))
     }
@@ -483,12 +478,25 @@ impl Door {
 }
 
 impl ChangeSource for Consensus {
-    fn changes(&self, from_revision: u64, bytes_max: usize) -> Result<Changes, QueryError> {
-        self.read(|store| store.changes(from_revision, bytes_max))
+    fn changes_of(
+        &self,
+        range: &KeyRange,
+        from_revision: u64,
+        bytes_max: usize,
+    ) -> Result<Changes, QueryError> {
+        self.read(|store| store.changes_of(range, from_revision, bytes_max))
     }
 
-    fn revision(&self) -> u64 {
-        self.read(Store::revision)
+    fn unread_changes(&self, from_revision: u64, bytes_max: usize) -> Result<Changes, QueryError> {
+        Self::unread_changes(self, from_revision, bytes_max)
+    }
+
+    fn bounds(&self) -> (u64, u64) {
+        self.read(|store| (store.revision(), store.compact_revision()))
+    }
+
+    fn skip_changes(&self) -> u64 {
+        Self::skip_changes(self)
     }
 }
 

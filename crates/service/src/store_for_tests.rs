@@ -1,12 +1,12 @@
 //! A store without consensus: what is done to it is applied at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use mainstay_consensus::AppliedPosition;
 use mainstay_kv::{
     Applied, Changes, Command, Delete, ENVELOPE_FORMAT, Envelope, KeyRange, Proposal, Put,
-    QueryError, Stamp, Store,
+    QueryError, Stamp, Store, UnreadChanges,
 };
 use tokio::sync::watch;
 
@@ -16,13 +16,22 @@ use crate::{reads::Replica, watch_hub::ChangeSource};
 #[derive(Clone)]
 pub(crate) struct TestStore {
     store: Arc<Mutex<Store>>,
+    unread: Arc<Mutex<UnreadChanges>>,
     applied: Arc<watch::Sender<AppliedPosition>>,
 }
 
 impl TestStore {
     pub(crate) fn new() -> Self {
         let applied = watch::Sender::new(AppliedPosition::default());
-        Self { store: Arc::new(Mutex::new(Store::new())), applied: Arc::new(applied) }
+        Self {
+            store: Arc::new(Mutex::new(Store::new())),
+            unread: Arc::default(),
+            applied: Arc::new(applied),
+        }
+    }
+
+    fn unread(&self) -> MutexGuard<'_, UnreadChanges> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn apply(&self, command: Command) -> Applied {
@@ -34,6 +43,9 @@ impl TestStore {
             proposal: Proposal::unattributed(command),
         };
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Command::Compact { revision } = &envelope.proposal.command {
+            self.unread().before_compaction(&store, *revision);
+        }
         let applied = store.apply(envelope, 1);
         let (sequence, revision) = (store.sequence(), store.revision());
         self.applied.send_replace(AppliedPosition { sequence, revision, generation: 0 });
@@ -80,11 +92,24 @@ impl Replica for TestStore {
 }
 
 impl ChangeSource for TestStore {
-    fn changes(&self, from_revision: u64, bytes_max: usize) -> Result<Changes, QueryError> {
-        self.read(|store| store.changes(from_revision, bytes_max))
+    fn changes_of(
+        &self,
+        range: &KeyRange,
+        from_revision: u64,
+        bytes_max: usize,
+    ) -> Result<Changes, QueryError> {
+        self.read(|store| store.changes_of(range, from_revision, bytes_max))
     }
 
-    fn revision(&self) -> u64 {
-        self.read(Store::revision)
+    fn unread_changes(&self, from_revision: u64, bytes_max: usize) -> Result<Changes, QueryError> {
+        self.read(|store| self.unread().read(store, from_revision, bytes_max))
+    }
+
+    fn bounds(&self) -> (u64, u64) {
+        self.read(|store| (store.revision(), store.compact_revision()))
+    }
+
+    fn skip_changes(&self) -> u64 {
+        self.read(|store| self.unread().skip(store))
     }
 }

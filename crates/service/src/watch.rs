@@ -15,7 +15,7 @@ use std::{
 use mainstay_kv::{KeyRange, QueryError};
 
 use crate::{
-    watch_hub::WatchHub,
+    watch_hub::{Behind, Followed, WatchHub},
     watch_queue::{Next, WatchEnd, WatchQueue, WatchedRevision, passes},
 };
 
@@ -138,15 +138,22 @@ enum State {
 }
 
 impl Watch {
-    /// Starts a watch; `request.from_revision` is not 0 any more.
-    pub(crate) fn start(hub: Arc<WatchHub>, request: WatchRequest) -> Self {
-        assert!(request.from_revision > 0, "a watch starts at a revision");
+    /// Starts a watch. One that starts at the present follows from this moment on.
+    pub(crate) fn start(hub: Arc<WatchHub>, mut request: WatchRequest) -> Self {
         let progress = request
             .progress_interval
             .map(|interval| (interval, Box::pin(mainstay_world::sleep(interval))));
-        let state =
-            State::CatchingUp { next_revision: request.from_revision, ready: VecDeque::new() };
-        Self { hub, request, state, position: WatchPosition::default(), progress }
+        let followed = hub.follow(&request, request.from_revision);
+        request.from_revision = match &followed {
+            Ok(Followed { next_revision, .. }) | Err(Behind { next_revision }) => *next_revision,
+        };
+        let next_revision = request.from_revision;
+        let state = State::CatchingUp { next_revision, ready: VecDeque::new() };
+        let mut watch = Self { hub, request, state, position: WatchPosition::default(), progress };
+        if let Ok(followed) = followed {
+            watch.follow(followed);
+        }
+        watch
     }
 
     /// How far it is, as it goes on.
@@ -232,33 +239,30 @@ impl Watch {
         }
     }
 
-    /// Reads one slice of old changes, or hands the watch over to the hub.
+    /// Reads one slice of old changes, or hands the watch over to the hub. It never waits for
+    /// others who do the same: one whose owner has stopped asking would keep them waiting.
     async fn catch_up(&mut self) {
-        let turn = self.hub.turn_to_catch_up().await;
         let State::CatchingUp { next_revision, ready } = &mut self.state else { return };
         if let Some(reason) = self.hub.closed() {
             let end = WatchEnd::Cancelled { reason, resume_revision: *next_revision };
             self.state = State::Ending(end);
             return;
         }
-        if let Ok((id, queue)) = self.hub.follow(&self.request, *next_revision) {
-            let following = Following { next_revision: *next_revision, queue: Arc::clone(&queue) };
-            self.position.set(Some(following));
-            self.state = State::Following { id, queue };
+        if let Ok(followed) = self.hub.follow(&self.request, *next_revision) {
+            self.follow(followed);
             return;
         }
-        match self.hub.changes(*next_revision, CATCH_UP_SLICE_BYTES) {
+        // With no room one revision is read at a time, so that everybody gets on.
+        let bytes_max = if self.hub.has_room() { CATCH_UP_SLICE_BYTES } else { 1 };
+        match self.hub.changes_of(&self.request.range, *next_revision, bytes_max) {
             Ok(changes) => {
                 for revision in changes.revisions {
                     let wanted: Vec<usize> = (0..revision.events.len())
-                        .filter(|at| {
-                            let event = &revision.events[*at];
-                            self.request.range.contains(&event.pair.key)
-                                && passes(&self.request, event)
-                        })
+                        .filter(|at| passes(&self.request, &revision.events[*at]))
                         .collect();
                     if !wanted.is_empty() {
-                        ready.push_back(WatchedRevision::new(&Arc::new(revision), &wanted));
+                        let held = self.hub.hold(revision);
+                        ready.push_back(WatchedRevision::new(&held, wanted.into_iter()));
                     }
                 }
                 *next_revision = changes.next_revision;
@@ -276,8 +280,13 @@ impl Watch {
                 self.state = State::Ending(end);
             }
         }
-        drop(turn);
         tokio::task::yield_now().await;
+    }
+
+    fn follow(&mut self, followed: Followed) {
+        let Followed { id, next_revision, queue } = followed;
+        self.position.set(Some(Following { next_revision, queue: Arc::clone(&queue) }));
+        self.state = State::Following { id, queue };
     }
 
     /// Everything up to which revision was told, if the watch follows and has told all it has.

@@ -6,10 +6,12 @@
 //! whatever happens to leaders meanwhile; a snapshot that replaces the store brings its history
 //! along, so the reading just goes on.
 //!
-//! The hub waits for nobody: a full queue ends its watch.
+//! The hub waits for nobody: a full queue ends its watch, or has it read again from the store what
+//! it missed. It does not keep others waiting either: with ten thousand watchers of one key it
+//! rests every few revisions.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,28 +19,46 @@ use std::{
 };
 
 use mainstay_consensus::AppliedPosition;
-use mainstay_kv::{Changes, QueryError, RevisionChanges};
+use mainstay_kv::{Changes, KeyRange, QueryError, RevisionChanges};
 use mainstay_world::Buggify;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 use crate::{
     admission::Admission,
     watch::{CancelReason, WatchRequest},
     watch_index::WatchIndex,
-    watch_queue::{WatchEnd, WatchQueue, WatchedRevision, passes},
+    watch_queue::{HeldBytes, HeldRevision, WatchEnd, WatchQueue, WatchedRevision, passes},
 };
 
 /// Bytes of changes that are read and handed out at a time.
 const SLICE_BYTES: usize = 256 * 1024;
 
+/// How much is put into queues before others have their turn.
+const DELIVERIES_MAX: usize = 1_024;
+
+/// How much space for finding watchers is kept from one revision to the next.
+const WANTED_KEPT_MAX: usize = 32 * 1_024;
+
 /// Where changes come from: this node's store.
 pub(crate) trait ChangeSource: Send + Sync + 'static {
-    /// Whole revisions from `from_revision` on, until about `bytes_max`.
-    fn changes(&self, from_revision: u64, bytes_max: usize) -> Result<Changes, QueryError>;
+    /// Whole revisions of the keys of `range` from `from_revision` on, until about `bytes_max`.
+    fn changes_of(
+        &self,
+        range: &KeyRange,
+        from_revision: u64,
+        bytes_max: usize,
+    ) -> Result<Changes, QueryError>;
 
-    /// The store's revision.
-    fn revision(&self) -> u64;
+    /// The store's revision, and the lowest that it still tells of.
+    fn bounds(&self) -> (u64, u64);
+
+    /// The next changes for the hub, the one who follows them all: what it has not read yet is
+    /// there although it may be compacted.
+    fn unread_changes(&self, from_revision: u64, bytes_max: usize) -> Result<Changes, QueryError>;
+
+    /// Has the hub go on with what comes after the present; the present revision.
+    fn skip_changes(&self) -> u64;
 }
 
 /// All watches of one node.
@@ -48,7 +68,7 @@ pub(crate) struct WatchHub {
     followers: Mutex<Followers>,
     /// Everything up to this revision is in the queues.
     dispatched_revision: AtomicU64,
-    catching_up: Semaphore,
+    held: HeldBytes,
     closing: Notify,
     slow_total: AtomicU64,
     buggify: Buggify,
@@ -57,9 +77,14 @@ pub(crate) struct WatchHub {
 struct Followers {
     /// Everything below was handed out.
     next_revision: u64,
+    /// What was read and is still to be handed out, and the revision behind it.
+    pending: VecDeque<RevisionChanges>,
+    read_below: u64,
     by_id: BTreeMap<u64, Follower>,
     index: WatchIndex,
     next_id: u64,
+    /// Who wants which event of a revision; empty between revisions, kept for its space.
+    wanted: Vec<(u64, usize)>,
     closed: Option<CancelReason>,
 }
 
@@ -69,9 +94,33 @@ struct Follower {
     queue: Arc<WatchQueue>,
 }
 
-/// The hub is already past the revision from which a watch wants to follow.
+impl Follower {
+    /// Ends a watch for whose queue `next_revision` is too much.
+    fn end_slow(&self, next_revision: u64) {
+        if self.request.catch_up_when_slow {
+            self.queue.end_empty(next_revision);
+        } else {
+            let reason = CancelReason::Slow;
+            self.queue.end(WatchEnd::Cancelled { reason, resume_revision: next_revision });
+        }
+    }
+}
+
+/// A watch that follows.
+pub(crate) struct Followed {
+    pub(crate) id: u64,
+    /// The first revision that comes into the queue.
+    pub(crate) next_revision: u64,
+    pub(crate) queue: Arc<WatchQueue>,
+}
+
+/// The hub is already past the revision from which a watch wants to follow, that is compacted, or
+/// the hub is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Behind;
+pub(crate) struct Behind {
+    /// That revision.
+    pub(crate) next_revision: u64,
+}
 
 impl WatchHub {
     pub(crate) fn new(
@@ -79,20 +128,22 @@ impl WatchHub {
         admission: Arc<Admission>,
         buggify: Buggify,
     ) -> Self {
-        let revision = source.revision();
-        let catching_up = Semaphore::new(admission.limits().watches_catching_up_max);
+        let revision = source.skip_changes();
         Self {
             source,
             admission,
             followers: Mutex::new(Followers {
                 next_revision: revision + 1,
+                pending: VecDeque::new(),
+                read_below: revision + 1,
                 by_id: BTreeMap::new(),
                 index: WatchIndex::default(),
                 next_id: 1,
+                wanted: Vec::new(),
                 closed: None,
             }),
             dispatched_revision: AtomicU64::new(revision),
-            catching_up,
+            held: HeldBytes::default(),
             closing: Notify::new(),
             slow_total: AtomicU64::new(0),
             buggify,
@@ -118,79 +169,115 @@ impl WatchHub {
         }
     }
 
-    /// Hands out one slice of changes; whether there is more.
+    /// Hands out some changes; whether there may be more.
     pub(crate) fn dispatch_slice(&self) -> bool {
-        let from_revision = {
-            let mut followers = self.followers();
-            if followers.by_id.is_empty() {
-                // Whoever comes next reads by itself what it wants from before.
-                followers.next_revision = self.source.revision() + 1;
-                self.dispatched_revision.store(followers.next_revision - 1, Ordering::Release);
-                return false;
-            }
-            followers.next_revision
-        };
-        let revision = self.source.revision();
-        let changes = if revision + 1 < from_revision {
-            Err(QueryError::Future { wanted: from_revision, revision })
-        } else {
-            self.source.changes(from_revision, SLICE_BYTES)
-        };
-        let changes = match changes {
-            Ok(changes) => changes,
-            Err(error) => {
-                self.end_all(error);
-                return false;
-            }
-        };
-        let more = !changes.revisions.is_empty();
-        let mut followers = self.followers();
-        for revision in changes.revisions {
-            self.hand_out(&mut followers, revision);
+        let Some(mut followers) = self.read_slice() else { return false };
+        let mut deliveries = 0;
+        while deliveries < DELIVERIES_MAX {
+            let Some(revision) = followers.pending.pop_front() else { break };
+            followers.next_revision = revision.revision + 1;
+            deliveries += 1 + self.hand_out(&mut followers, revision);
         }
-        followers.next_revision = changes.next_revision;
+        if followers.pending.is_empty() {
+            followers.next_revision = followers.read_below;
+        }
         self.dispatched_revision.store(followers.next_revision - 1, Ordering::Release);
-        more
+        true
     }
 
-    fn hand_out(&self, followers: &mut Followers, revision: RevisionChanges) {
+    /// Reads the next changes unless some are still to be handed out; `None` if there are none, or
+    /// nobody wants them.
+    fn read_slice(&self) -> Option<MutexGuard<'_, Followers>> {
+        let mut followers = self.followers();
+        if followers.by_id.is_empty() {
+            // Whoever comes next reads by itself what it wants from before.
+            self.skip(&mut followers);
+            return None;
+        }
+        if !followers.pending.is_empty() {
+            return Some(followers);
+        }
+        let from_revision = followers.next_revision;
+        drop(followers);
+        match self.source.unread_changes(from_revision, SLICE_BYTES) {
+            Ok(changes) => {
+                let mut followers = self.followers();
+                followers.pending = changes.revisions.into();
+                followers.read_below = changes.next_revision;
+                (!followers.pending.is_empty()).then_some(followers)
+            }
+            Err(error) => {
+                self.end_all(error);
+                None
+            }
+        }
+    }
+
+    /// Puts a revision into the queues of those who want it; how many.
+    fn hand_out(&self, followers: &mut Followers, revision: RevisionChanges) -> usize {
         let number = revision.revision;
         if self.buggify.is_planted("drop-watch-event") && number.is_multiple_of(16) {
-            return;
+            return 0;
         }
-        let revision = Arc::new(revision);
-        let mut wanted: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        let mut wanted = std::mem::take(&mut followers.wanted);
         for (at, event) in revision.events.iter().enumerate() {
             followers.index.watching(&event.pair.key, &mut |id| {
                 if let Some(follower) = followers.by_id.get(&id)
                     && number >= follower.from_revision
                     && passes(&follower.request, event)
                 {
-                    wanted.entry(id).or_default().push(at);
+                    wanted.push((id, at));
                 }
             });
         }
-        for (id, wanted) in wanted {
-            let Some(follower) = followers.by_id.get(&id) else { continue };
-            if follower.queue.push(WatchedRevision::new(&revision, &wanted)).is_err() {
-                self.slow_total.fetch_add(1, Ordering::Relaxed);
-                let reason = CancelReason::Slow;
-                follower.queue.end(WatchEnd::Cancelled { reason, resume_revision: number });
-                followers.remove(id);
-            }
+        if revision.events.len() > 1 {
+            wanted.sort_unstable();
         }
+        let revision = HeldRevision::new(revision, &self.held);
+        let mut deliveries = 0;
+        for wanted in wanted.chunk_by(|(one, _), (other, _)| one == other) {
+            let [(id, _), ..] = wanted else { continue };
+            let Some(follower) = followers.by_id.get(id) else { continue };
+            let watched = WatchedRevision::new(&revision, wanted.iter().map(|(_, at)| *at));
+            if follower.queue.push(watched, self.has_room()).is_err() {
+                self.slow_total.fetch_add(1, Ordering::Relaxed);
+                follower.end_slow(number);
+                followers.remove(*id);
+            }
+            deliveries += 1;
+        }
+        wanted.clear();
+        if wanted.capacity() <= WANTED_KEPT_MAX {
+            followers.wanted = wanted;
+        }
+        deliveries
     }
 
-    /// Lets a watch that has told everything below `next_revision` follow from there.
+    /// Whether more changes may wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held.get() <= self.admission.limits().watch_changes_bytes_max
+    }
+
+    /// Counts changes for as long as somebody holds them.
+    pub(crate) fn hold(&self, revision: RevisionChanges) -> Arc<HeldRevision> {
+        HeldRevision::new(revision, &self.held)
+    }
+
+    /// Lets a watch that has told everything below `next_revision` follow from there; 0 is the
+    /// revision after the present.
     pub(crate) fn follow(
         &self,
         request: &WatchRequest,
         next_revision: u64,
-    ) -> Result<(u64, Arc<WatchQueue>), Behind> {
+    ) -> Result<Followed, Behind> {
         let limits = self.admission.limits();
         let mut followers = self.followers();
-        if followers.next_revision > next_revision || followers.closed.is_some() {
-            return Err(Behind);
+        let (revision, compact_revision) = self.source.bounds();
+        let next_revision = if next_revision == 0 { revision + 1 } else { next_revision };
+        // What the hub has yet to read of what is compacted is for those who followed before.
+        let compacted = next_revision < compact_revision;
+        if followers.next_revision > next_revision || compacted || followers.closed.is_some() {
+            return Err(Behind { next_revision });
         }
         let id = followers.next_id;
         followers.next_id += 1;
@@ -205,7 +292,7 @@ impl WatchHub {
             queue: Arc::clone(&queue),
         };
         followers.by_id.insert(id, follower);
-        Ok((id, queue))
+        Ok(Followed { id, next_revision, queue })
     }
 
     /// Forgets a watch that follows.
@@ -232,18 +319,14 @@ impl WatchHub {
         self.followers().closed
     }
 
-    /// Waits until this watch may read old changes.
-    pub(crate) async fn turn_to_catch_up(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed; if it were, everybody could go on at once.
-        self.catching_up.acquire().await.ok()
-    }
-
-    pub(crate) fn changes(
+    /// Old changes for one watch.
+    pub(crate) fn changes_of(
         &self,
+        range: &KeyRange,
         from_revision: u64,
         bytes_max: usize,
     ) -> Result<Changes, QueryError> {
-        self.source.changes(from_revision, bytes_max)
+        self.source.changes_of(range, from_revision, bytes_max)
     }
 
     pub(crate) fn dispatched_revision(&self) -> u64 {
@@ -258,6 +341,11 @@ impl WatchHub {
     #[cfg(test)]
     pub(crate) fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.get()
     }
 
     #[cfg(test)]
@@ -278,8 +366,16 @@ impl WatchHub {
             }
         };
         followers.end_all(end);
-        followers.next_revision = self.source.revision() + 1;
-        self.dispatched_revision.store(followers.next_revision - 1, Ordering::Release);
+        self.skip(&mut followers);
+    }
+
+    /// Goes on with what comes after the present.
+    fn skip(&self, followers: &mut Followers) {
+        let revision = self.source.skip_changes();
+        followers.next_revision = revision + 1;
+        followers.read_below = revision + 1;
+        followers.pending.clear();
+        self.dispatched_revision.store(revision, Ordering::Release);
     }
 
     fn followers(&self) -> MutexGuard<'_, Followers> {

@@ -6,7 +6,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use mainstay_kv::{Event, EventKind, RevisionChanges};
@@ -17,49 +20,89 @@ use crate::watch::{CancelReason, WatchRequest};
 /// Bytes that an event takes besides its keys and values.
 const EVENT_OVERHEAD_BYTES: usize = 128;
 
+/// Places that an empty queue keeps.
+const KEPT_REVISIONS_MAX: usize = 16;
+
+/// Bytes of all changes that somebody still holds to tell them, each counted once; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HeldBytes(Arc<AtomicUsize>);
+
+impl HeldBytes {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The changes of one revision, counted for as long as anybody holds them.
+#[derive(Debug)]
+pub(crate) struct HeldRevision {
+    changes: RevisionChanges,
+    bytes: usize,
+    held: HeldBytes,
+}
+
+impl HeldRevision {
+    pub(crate) fn new(changes: RevisionChanges, held: &HeldBytes) -> Arc<Self> {
+        let bytes = changes.events.iter().map(event_bytes).sum();
+        held.0.fetch_add(bytes, Ordering::Relaxed);
+        Arc::new(Self { changes, bytes, held: held.clone() })
+    }
+}
+
+impl Drop for HeldRevision {
+    fn drop(&mut self) {
+        self.held.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// The events of one revision that one watcher wants; shared with all who want the same.
 #[derive(Debug, Clone)]
 pub struct WatchedRevision {
-    changes: Arc<RevisionChanges>,
+    held: Arc<HeldRevision>,
     /// Which events, ascending; `None` is all.
     wanted: Option<Box<[usize]>>,
 }
 
 impl WatchedRevision {
-    /// The events of `changes` that `wanted` lists, in ascending order.
-    pub(crate) fn new(changes: &Arc<RevisionChanges>, wanted: &[usize]) -> Self {
-        let all = wanted.len() == changes.events.len();
-        let wanted = (!all).then(|| Box::from(wanted));
-        Self { changes: Arc::clone(changes), wanted }
+    /// The events of `held` that `wanted` lists, in ascending order; one at least.
+    pub(crate) fn new(
+        held: &Arc<HeldRevision>,
+        wanted: impl ExactSizeIterator<Item = usize>,
+    ) -> Self {
+        let all = wanted.len() == held.changes.events.len();
+        let wanted = (!all).then(|| wanted.collect());
+        Self { held: Arc::clone(held), wanted }
     }
 
     /// The revision.
     #[must_use]
     pub fn revision(&self) -> u64 {
-        self.changes.revision
+        self.held.changes.revision
     }
 
     /// Its events for this watcher, in the order they happened.
     pub fn events(&self) -> impl Iterator<Item = &Event> {
-        let count = self.wanted.as_ref().map_or(self.changes.events.len(), |wanted| wanted.len());
+        let events = &self.held.changes.events;
+        let count = self.wanted.as_ref().map_or(events.len(), |wanted| wanted.len());
         (0..count).map(|at| {
             let at = self.wanted.as_ref().map_or(at, |wanted| wanted[at]);
-            &self.changes.events[at]
+            &events[at]
         })
     }
 
     /// Bytes that this takes, as if nobody shared it.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let pair_bytes = |pair: &mainstay_kv::KeyValue| pair.key.len() + pair.value.len();
-        self.events()
-            .map(|event| {
-                EVENT_OVERHEAD_BYTES
-                    + pair_bytes(&event.pair)
-                    + event.previous.as_ref().map_or(0, pair_bytes)
-            })
-            .sum()
+        match &self.wanted {
+            None => self.held.bytes,
+            Some(_) => self.events().map(event_bytes).sum(),
+        }
     }
+}
+
+fn event_bytes(event: &Event) -> usize {
+    let pair_bytes = |pair: &mainstay_kv::KeyValue| pair.key.len() + pair.value.len();
+    EVENT_OVERHEAD_BYTES + pair_bytes(&event.pair) + event.previous.as_ref().map_or(0, pair_bytes)
 }
 
 /// Whether a watcher that asked for `request` wants `event`; its key is in the range already.
@@ -102,6 +145,17 @@ struct Waiting {
     end: Option<WatchEnd>,
 }
 
+impl Waiting {
+    /// One revision of `bytes` was taken out.
+    fn took(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        // A burst leaves no large empty queue behind: there may be ten thousand of them.
+        if self.revisions.is_empty() && self.revisions.capacity() > KEPT_REVISIONS_MAX {
+            self.revisions = VecDeque::new();
+        }
+    }
+}
+
 /// A revision that does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -111,12 +165,14 @@ impl WatchQueue {
         Self { waiting: Mutex::default(), filled: Notify::new(), revisions_max, bytes_max }
     }
 
-    /// Puts a revision in. One always fits into an empty queue, however large it is.
-    pub(crate) fn push(&self, revision: WatchedRevision) -> Result<(), Full> {
+    /// Puts a revision in, if there is room for it here, and `room` elsewhere. One always fits into
+    /// an empty queue, however large it is: whoever keeps up is told, whatever others do.
+    pub(crate) fn push(&self, revision: WatchedRevision, room: bool) -> Result<(), Full> {
         let bytes = revision.bytes();
         let mut waiting = self.waiting();
-        let fits =
-            waiting.revisions.len() < self.revisions_max && waiting.bytes + bytes <= self.bytes_max;
+        let fits = room
+            && waiting.revisions.len() < self.revisions_max
+            && waiting.bytes + bytes <= self.bytes_max;
         if !fits && !waiting.revisions.is_empty() {
             return Err(Full);
         }
@@ -133,12 +189,26 @@ impl WatchQueue {
         self.filled.notify_one();
     }
 
+    /// Ends the watch and forgets what is in the queue; the revision from which to read it again,
+    /// which is `next_revision` if nothing was.
+    pub(crate) fn end_empty(&self, next_revision: u64) {
+        let mut waiting = self.waiting();
+        let revisions = std::mem::take(&mut waiting.revisions);
+        waiting.bytes = 0;
+        let first = revisions.front().map(|(first, _)| first.revision());
+        let resume_revision = first.unwrap_or(next_revision);
+        let reason = CancelReason::Slow;
+        waiting.end.get_or_insert(WatchEnd::Cancelled { reason, resume_revision });
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
     /// Takes the next thing out.
     pub(crate) fn pop(&self) -> Next {
         let mut waiting = self.waiting();
         match (waiting.revisions.pop_front(), waiting.end) {
             (Some((revision, bytes)), _) => {
-                waiting.bytes -= bytes;
+                waiting.took(bytes);
                 Next::Revision(revision)
             }
             (None, Some(end)) => Next::End(end),
@@ -150,7 +220,7 @@ impl WatchQueue {
     pub(crate) fn pop_revision(&self) -> Option<WatchedRevision> {
         let mut waiting = self.waiting();
         let (revision, bytes) = waiting.revisions.pop_front()?;
-        waiting.bytes -= bytes;
+        waiting.took(bytes);
         Some(revision)
     }
 
@@ -186,7 +256,8 @@ mod tests {
             lease: 0,
         };
         let events = vec![Event { kind: EventKind::Put, pair, previous: None }];
-        WatchedRevision::new(&Arc::new(RevisionChanges { revision: number, events }), &[0])
+        let changes = RevisionChanges { revision: number, events };
+        WatchedRevision::new(&HeldRevision::new(changes, &HeldBytes::default()), [0].into_iter())
     }
 
     fn pop_revision(queue: &WatchQueue) -> Option<u64> {
@@ -199,22 +270,75 @@ mod tests {
     #[test]
     fn a_queue_is_bounded_by_number_and_by_bytes_but_always_takes_one() {
         let queue = WatchQueue::new(2, 1_000);
-        assert_eq!(queue.push(revision(1, 5_000)), Ok(()));
-        assert_eq!(queue.push(revision(2, 1)), Err(Full));
+        assert_eq!(queue.push(revision(1, 5_000), true), Ok(()));
+        assert_eq!(queue.push(revision(2, 1), true), Err(Full));
         assert_eq!(pop_revision(&queue), Some(1));
-        assert_eq!(queue.push(revision(2, 1)), Ok(()));
-        assert_eq!(queue.push(revision(3, 1)), Ok(()));
-        assert_eq!(queue.push(revision(4, 1)), Err(Full));
+        assert_eq!(queue.push(revision(2, 1), true), Ok(()));
+        assert_eq!(queue.push(revision(3, 1), true), Ok(()));
+        assert_eq!(queue.push(revision(4, 1), true), Err(Full));
     }
 
     #[test]
     fn an_end_comes_after_what_waits_and_the_first_end_counts() {
         let queue = WatchQueue::new(2, 1_000);
-        queue.push(revision(1, 1)).expect("fits");
+        queue.push(revision(1, 1), true).expect("fits");
         queue.end(WatchEnd::Compacted { compact_revision: 5 });
         queue.end(WatchEnd::Compacted { compact_revision: 6 });
         assert_eq!(pop_revision(&queue), Some(1));
         let Next::End(end) = queue.pop() else { panic!("the end is next") };
         assert_eq!(end, WatchEnd::Compacted { compact_revision: 5 });
+    }
+
+    #[test]
+    fn without_room_elsewhere_only_an_empty_queue_takes_one() {
+        let queue = WatchQueue::new(9, 1_000);
+        assert_eq!(queue.push(revision(1, 1), false), Ok(()));
+        assert_eq!(queue.push(revision(2, 1), false), Err(Full));
+        assert_eq!(pop_revision(&queue), Some(1));
+        assert_eq!(queue.push(revision(2, 1), false), Ok(()));
+    }
+
+    #[test]
+    fn a_queue_that_is_emptied_says_from_where_to_go_on() {
+        let queue = WatchQueue::new(9, 1_000);
+        for number in 4..7 {
+            queue.push(revision(number, 1), true).expect("fits");
+        }
+        queue.end_empty(7);
+        let Next::End(WatchEnd::Cancelled { resume_revision, .. }) = queue.pop() else {
+            panic!("the end is next")
+        };
+        assert_eq!(resume_revision, 4);
+    }
+
+    #[test]
+    fn changes_that_many_hold_are_counted_once_until_the_last_lets_go() {
+        let held = HeldBytes::default();
+        let pair = KeyValue {
+            key: Bytes::from_static(b"k"),
+            value: Bytes::from_static(b"value"),
+            create_revision: 2,
+            mod_revision: 2,
+            version: 1,
+            lease: 0,
+        };
+        let events = vec![Event { kind: EventKind::Put, pair, previous: None }];
+        let revision = HeldRevision::new(RevisionChanges { revision: 2, events }, &held);
+        let watched: Vec<_> =
+            (0..100).map(|_| WatchedRevision::new(&revision, [0].into_iter())).collect();
+        drop(revision);
+        assert_eq!(held.get(), EVENT_OVERHEAD_BYTES + 6);
+        drop(watched);
+        assert_eq!(held.get(), 0);
+    }
+
+    #[test]
+    fn a_burst_leaves_no_large_empty_queue_behind() {
+        let queue = WatchQueue::new(1_024, 1_000_000);
+        for number in 0..1_024 {
+            queue.push(revision(number, 1), true).expect("fits");
+        }
+        while queue.pop_revision().is_some() {}
+        assert!(queue.waiting().revisions.capacity() <= KEPT_REVISIONS_MAX);
     }
 }

@@ -26,7 +26,7 @@ impl Setup {
         let limits = Limits {
             watch_queue_revisions_max: 4,
             watch_queue_bytes_max: 10_000,
-            watches_catching_up_max: 2,
+            watch_changes_bytes_max: 100_000,
             ..Limits::default()
         };
         let admission = Arc::new(Admission::new(limits));
@@ -57,10 +57,7 @@ impl Setup {
         })
     }
 
-    fn watch_with(&self, mut request: WatchRequest) -> Watch {
-        if request.from_revision == 0 {
-            request.from_revision = self.store.read(mainstay_kv::Store::revision) + 1;
-        }
+    fn watch_with(&self, request: WatchRequest) -> Watch {
         self.hub.admission().watch_started().expect("there is room");
         Watch::start(Arc::clone(&self.hub), request)
     }
@@ -107,10 +104,10 @@ async fn a_watch_goes_from_the_past_into_the_present_without_a_gap() {
 #[tokio::test]
 async fn changes_that_the_hub_went_past_are_told_once() {
     let setup = Setup::new();
-    let mut watch = setup.watch(key("a"), 0);
-    // The hub goes past the change while the watch does not follow yet, so the watch reads it.
+    // The hub goes past the change before the watch starts, so the watch reads it.
     let first = setup.store.put("a", "1");
     setup.dispatch();
+    let mut watch = setup.watch(key("a"), first);
     assert_eq!(next_revision(&mut watch).await, first);
     assert!(watch.ready().is_none());
     let second = setup.store.put("a", "2");
@@ -144,6 +141,31 @@ async fn a_compacted_start_is_told_and_ends_the_watch() {
     assert!(next(&mut watch).await.is_none());
     let mut watch = setup.watch(key("a"), 4);
     assert_eq!(next_revision(&mut watch).await, 4);
+}
+
+#[tokio::test]
+async fn what_is_written_and_compacted_before_the_hub_wakes_is_told_to_those_who_are_up_to_date() {
+    let setup = Setup::new();
+    let mut polled = setup.watch(key("a"), 0);
+    assert!(now(&mut polled).is_none());
+    let mut just_started = setup.watch(prefix("a"), 0);
+    for _ in 0..3 {
+        setup.store.put("a", "1");
+    }
+    setup.store.delete("a");
+    setup.store.put("b", "1");
+    setup.store.compact(6);
+    setup.dispatch();
+    for watch in [&mut polled, &mut just_started] {
+        for revision in 2..=5 {
+            assert_eq!(next_revision(watch).await, revision);
+        }
+        assert!(now(watch).is_none());
+    }
+    // One who starts at what is compacted is not helped by what was kept for others.
+    let mut late = setup.watch(key("a"), 3);
+    let told = next(&mut late).await;
+    assert!(matches!(told, Some(WatchMessage::Compacted { compact_revision: 6 })), "{told:?}");
 }
 
 #[tokio::test]
@@ -296,6 +318,66 @@ async fn ten_thousand_watches_hear_of_their_own_keys_only() {
     setup.dispatch();
     let told: Vec<usize> = (0..watches.len()).filter(|at| watches[*at].ready().is_some()).collect();
     assert_eq!(told, [0, 5_000, 9_999]);
+}
+
+#[tokio::test]
+async fn ten_thousand_watches_of_one_key_take_turns_with_everything_else() {
+    let setup = Setup::new();
+    let mut watches: Vec<Watch> = (0..10_000).map(|_| setup.watch(key("a"), 0)).collect();
+    for _ in 0..2 {
+        setup.store.put("a", "1");
+    }
+    // One revision at a time, whatever was read: others have their turn in between.
+    assert!(setup.hub.dispatch_slice());
+    assert_eq!(setup.hub.dispatched_revision(), 2);
+    let mut between = setup.watch(key("a"), 3);
+    let mut from_now = setup.watch(key("a"), 0);
+    assert!(from_now.ready().is_none());
+    setup.dispatch();
+    assert_eq!(setup.hub.dispatched_revision(), 3);
+    setup.store.put("a", "1");
+    setup.dispatch();
+    assert_eq!(next_revision(&mut between).await, 3);
+    assert_eq!(next_revision(&mut from_now).await, 4);
+    for watch in &mut watches {
+        let told = std::iter::from_fn(|| watch.ready_changes()).map(|told| told.revision());
+        assert_eq!(told.collect::<Vec<_>>(), [2, 3, 4]);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_watches_that_are_not_read_hold_a_bounded_share_and_nobody_up() {
+    let setup = Setup::new();
+    let slow = |number: usize| WatchRequest {
+        range: KeyRange::key(Bytes::from(format!("key{number}"))),
+        from_revision: 0,
+        previous: true,
+        no_put: false,
+        no_delete: false,
+        progress_interval: None,
+        catch_up_when_slow: true,
+    };
+    let mut unread: Vec<Watch> = (0..1_000).map(|number| setup.watch_with(slow(number))).collect();
+    let mut reader = setup.watch(prefix("key"), 0);
+    for round in 0..4 {
+        for number in 0..unread.len() {
+            let revision = setup.store.put(&format!("key{number}"), &"x".repeat(1_000));
+            setup.dispatch();
+            assert_eq!(reader.ready_changes().map(|told| told.revision()), Some(revision));
+        }
+        // What one queue always takes, and what may wait beyond that.
+        let bound = 1_000 * if round == 0 { 1_200 } else { 2_300 } + 100_000;
+        assert!(setup.hub.held_bytes() <= bound, "{} in round {round}", setup.hub.held_bytes());
+    }
+    assert!(setup.hub.slow_total() >= 900, "{}", setup.hub.slow_total());
+    for (number, watch) in unread.iter_mut().enumerate() {
+        for round in 0..4 {
+            assert_eq!(next_revision(watch).await, 2 + round * 1_000 + number as u64);
+        }
+        assert!(now(watch).is_none());
+    }
+    drop((unread, reader));
+    assert_eq!(setup.hub.held_bytes(), 0);
 }
 
 /// What the watch has to say at once, if anything.
