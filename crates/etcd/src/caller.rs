@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mainstay_consensus::ReadOnlyReason;
 use mainstay_service::{Caller, Consistency};
 use mainstay_world::Instant;
 use tonic::{Status, metadata::MetadataMap};
@@ -32,8 +33,13 @@ impl Shared {
 
     /// Whether a leader is known.
     pub(crate) fn has_leader(&self) -> bool {
-        self.consensus().status().leader.is_some()
+        leader(&self.consensus().status()).is_some()
     }
+}
+
+/// The leader, if a quorum follows it: an etcd that lost its quorum leads no more.
+pub(crate) fn leader(status: &mainstay_consensus::Status) -> Option<u64> {
+    status.leader.filter(|_leader| status.read_only != Some(ReadOnlyReason::NoQuorum))
 }
 
 /// Whether the client only wants an answer from a node that knows a leader.

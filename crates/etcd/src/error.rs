@@ -146,10 +146,23 @@ fn of_not_taken(not_taken: &NotTaken) -> Status {
         NotTaken::NoLeader => no_leader(),
         NotTaken::Overloaded { .. } => too_many_requests(),
         NotTaken::TooLarge { .. } => request_too_large(),
-        NotTaken::ReadOnly { reason: ReadOnlyReason::Quota } => no_space(),
-        NotTaken::ReadOnly { reason: ReadOnlyReason::NoQuorum } => no_leader(),
-        NotTaken::NotReady | NotTaken::ReadOnly { .. } => unhealthy(),
+        NotTaken::ReadOnly { reason } => of_read_only(*reason),
+        NotTaken::NotReady => unhealthy(),
         NotTaken::ShuttingDown => server_stopped(),
+    }
+}
+
+/// A write to a node or cluster that takes none. What passes by itself is `Unavailable`, and
+/// clients try again or elsewhere; what somebody has to end is not, so that they say so instead.
+fn of_read_only(reason: ReadOnlyReason) -> Status {
+    match reason {
+        ReadOnlyReason::NoQuorum => no_leader(),
+        // Of a disk that is full clients know what they know of a store that is.
+        ReadOnlyReason::Quota | ReadOnlyReason::DiskReserve => no_space(),
+        // An etcd whose disk fails is gone; its clients go elsewhere.
+        ReadOnlyReason::StorageFailed => server_stopped(),
+        ReadOnlyReason::Operator => of_refusal(&Refusal::ReadOnly),
+        ReadOnlyReason::DisasterRecovery => unhealthy(),
     }
 }
 
@@ -168,4 +181,56 @@ pub(crate) fn of_message(status: Status) -> Status {
 /// A refusal as a whole answer.
 pub(crate) fn response(status: &Status) -> Response<Body> {
     status.clone().into_http::<Body>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_service::GateClosed;
+
+    #[test]
+    fn every_reason_to_take_no_writes_has_the_code_whose_retries_are_right() {
+        let told = |error: DoorError| {
+            let status = of_door(error);
+            (status.code(), status.message().to_owned())
+        };
+        let operator = format!("etcdserver: {}", Refusal::ReadOnly);
+        for (reason, code, text) in [
+            (ReadOnlyReason::NoQuorum, Code::Unavailable, "etcdserver: no leader"),
+            (
+                ReadOnlyReason::Quota,
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+            ),
+            (
+                ReadOnlyReason::DiskReserve,
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+            ),
+            (ReadOnlyReason::StorageFailed, Code::Unavailable, "etcdserver: server stopped"),
+            (ReadOnlyReason::Operator, Code::FailedPrecondition, &operator),
+            (ReadOnlyReason::DisasterRecovery, Code::Unavailable, "etcdserver: unhealthy cluster"),
+        ] {
+            let error = DoorError::NotTaken(NotTaken::ReadOnly { reason });
+            assert_eq!(told(error), (code, text.to_owned()), "{reason:?}");
+        }
+        // The same reasons, found out in another place.
+        let full = Refusal::SpaceExceeded { bytes: 2, quota_bytes: 1 };
+        assert_eq!(told(DoorError::Refused(full)).0, Code::ResourceExhausted);
+        assert_eq!(told(Refusal::ReadOnly.into()), (Code::FailedPrecondition, operator));
+        let held = GateClosed { why: "the permit has run out" };
+        assert_eq!(told(held.into()).0, Code::Unavailable);
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_unavailable_and_nothing_is_unknown() {
+        for not_taken in [NotTaken::NoLeader, NotTaken::NotReady, NotTaken::ShuttingDown] {
+            assert_eq!(of_not_taken(&not_taken).code(), Code::Unavailable, "{not_taken:?}");
+        }
+        for error in [DoorError::ReadTimeout, DoorError::OutcomeUnknown { why: "so" }] {
+            let status = of_door(error);
+            assert_eq!(status.code(), Code::Unavailable);
+            assert_eq!(status.message(), "etcdserver: request timed out");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     api::{Shared, signed},
+    caller::leader,
     error,
     key_hash::key_hash,
     stop::Answers,
@@ -40,7 +41,8 @@ impl Maintenance for MaintenanceService {
         let status = api.consensus().status();
         let space = api.door.store(mainstay_kv::Store::space);
         let mut errors = Vec::new();
-        if status.leader.is_none() {
+        let leader = leader(&status);
+        if leader.is_none() {
             errors.push(error::no_leader().message().to_owned());
         }
         if space.full {
@@ -50,7 +52,7 @@ impl Maintenance for MaintenanceService {
             header: Some(api.header()),
             version: ETCD_VERSION.to_owned(),
             db_size: signed(space.bytes),
-            leader: status.leader.unwrap_or_default(),
+            leader: leader.unwrap_or_default(),
             raft_index: status.committed_index,
             raft_term: status.term,
             raft_applied_index: status.applied_index,

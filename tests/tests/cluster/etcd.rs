@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use mainstay_etcd_protocol::etcdserverpb::{
-    HashKvRequest, PutRequest, RangeRequest, ResponseHeader, StatusRequest, WatchCreateRequest,
-    WatchRequest, WatchResponse, kv_client::KvClient, maintenance_client::MaintenanceClient,
-    watch_client::WatchClient, watch_request::RequestUnion,
+    HashKvRequest, MoveLeaderRequest, PutRequest, RangeRequest, ResponseHeader, StatusRequest,
+    WatchCreateRequest, WatchRequest, WatchResponse, kv_client::KvClient,
+    maintenance_client::MaintenanceClient, watch_client::WatchClient, watch_request::RequestUnion,
 };
 use mainstay_tests::{Cluster, until};
-use tonic::{Code, Status, Streaming, body::Body};
+use tonic::{Code, Request, Status, Streaming, body::Body, metadata::MetadataValue};
 
 use crate::PROGRAM;
 
@@ -48,9 +48,7 @@ impl Api {
     }
 
     async fn get(&mut self, key: &'static str, serializable: bool) -> Result<String, Status> {
-        let key = Bytes::from_static(key.as_bytes());
-        let request = RangeRequest { key, serializable, ..RangeRequest::default() };
-        let read = self.kv.range(request).await?.into_inner();
+        let read = self.kv.range(range(key, serializable)).await?.into_inner();
         let value = read.kvs.first().map(|pair| pair.value.to_vec()).unwrap_or_default();
         Ok(String::from_utf8(value).expect("is text"))
     }
@@ -60,18 +58,40 @@ impl Api {
         key: &'static str,
         start_revision: i64,
     ) -> Streaming<WatchResponse> {
-        let key = Bytes::from_static(key.as_bytes());
-        let create = WatchCreateRequest { key, start_revision, ..WatchCreateRequest::default() };
-        let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-        // The stream is not closed on this side for as long as the answers are read.
-        let asked = stream::unfold(Some(request), |request| async move {
-            match request {
-                Some(request) => Some((request, None)),
-                None => std::future::pending().await,
-            }
-        });
-        self.watch.watch(Box::pin(asked)).await.expect("is a stream").into_inner()
+        let request = Request::new(asked(key, start_revision));
+        self.watch.watch(request).await.expect("is a stream").into_inner()
     }
+
+    /// A watch from the present on, for as long as there is a leader.
+    async fn watch_with_leader(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Streaming<WatchResponse>, Status> {
+        let mut request = Request::new(asked(key, 0));
+        wants_leader(&mut request);
+        Ok(self.watch.watch(request).await?.into_inner())
+    }
+}
+
+fn range(key: &'static str, serializable: bool) -> RangeRequest {
+    let key = Bytes::from_static(key.as_bytes());
+    RangeRequest { key, serializable, ..RangeRequest::default() }
+}
+
+fn wants_leader<T>(request: &mut Request<T>) {
+    request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+}
+
+/// The requests of a stream with one watch, which is not closed on this side for as long as the
+/// answers are read.
+fn asked(
+    key: &'static str,
+    start_revision: i64,
+) -> impl Stream<Item = WatchRequest> + Send + 'static {
+    let key = Bytes::from_static(key.as_bytes());
+    let create = WatchCreateRequest { key, start_revision, ..WatchCreateRequest::default() };
+    let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    stream::iter([request]).chain(stream::pending())
 }
 
 #[tokio::test]
@@ -147,6 +167,75 @@ async fn an_etcd_watch_of_a_follower_misses_nothing_while_the_leader_dies() {
     }
     let missed: Vec<_> = written.iter().filter(|value| !told.contains(value)).collect();
     assert!(missed.is_empty() && written.len() > 100, "{missed:?} of {}", written.len());
+}
+
+#[tokio::test]
+async fn who_wants_a_leader_hears_that_there_is_none() {
+    let mut cluster = Cluster::three(PROGRAM).await;
+    let leader = cluster.leader().await;
+    let mut api = Api::of(&cluster, leader);
+    api.put("k", "v".to_owned()).await.expect("is written");
+    let mut cut = api.watch_with_leader("k").await.expect("there is a leader");
+    let mut kept = api.watch_from("k", 1).await;
+    for at in cluster.others(leader) {
+        cluster[at].kill().await;
+    }
+    // The stream that wants a leader ends in words, the other one goes on.
+    let ended = loop {
+        match cut.message().await {
+            Ok(Some(_created)) => {}
+            Ok(None) => panic!("ended without a word"),
+            Err(status) => break status,
+        }
+    };
+    let no_leader = (Code::Unavailable, "etcdserver: no leader");
+    assert_eq!((ended.code(), ended.message()), no_leader);
+    let created = kept.message().await.expect("goes on").expect("has not ended");
+    assert!(created.created, "{created:?}");
+    let told = kept.message().await.expect("goes on").expect("has not ended");
+    assert_eq!(told.events.len(), 1);
+    let refused = api.watch_with_leader("k").await.expect_err("there is none");
+    assert_eq!((refused.code(), refused.message()), no_leader);
+    let mut request = Request::new(range("k", true));
+    wants_leader(&mut request);
+    let refused = api.kv.range(request).await.expect_err("there is none");
+    assert_eq!((refused.code(), refused.message()), no_leader);
+    assert_eq!(api.get("k", true).await.expect("is this node's own"), "v");
+    let status = api.maintenance.status(StatusRequest {}).await.expect("is shown").into_inner();
+    assert_eq!((status.leader, &status.errors[..]), (0, &["etcdserver: no leader".to_owned()][..]));
+}
+
+#[tokio::test]
+async fn only_the_leader_moves_the_leadership() {
+    let cluster = Cluster::three(PROGRAM).await;
+    let leader = cluster.leader().await;
+    let [one, other] = cluster.others(leader)[..] else { panic!("three nodes") };
+    let mut apis: Vec<Api> = (0..3).map(|at| Api::of(&cluster, at)).collect();
+    let id = async |api: &mut Api| {
+        let status = api.maintenance.status(StatusRequest {}).await.expect("is shown");
+        status.into_inner().header.expect("has a header").member_id
+    };
+    let target_id = id(&mut apis[one]).await;
+    let refused = apis[other].maintenance.move_leader(MoveLeaderRequest { target_id }).await;
+    let refused = refused.expect_err("it does not lead");
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::FailedPrecondition, "etcdserver: not leader")
+    );
+    let nobody = MoveLeaderRequest { target_id: 12_345 };
+    let refused = apis[leader].maintenance.move_leader(nobody).await.expect_err("is nobody");
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::FailedPrecondition, "etcdserver: bad leader transferee")
+    );
+    apis[leader].maintenance.move_leader(MoveLeaderRequest { target_id }).await.expect("moves");
+    for api in &mut apis {
+        until("all know the new leader", async || {
+            let status = api.maintenance.status(StatusRequest {}).await?.into_inner();
+            if status.leader == target_id { Ok(()) } else { Err(Status::unavailable("not yet")) }
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
