@@ -3,24 +3,37 @@
 //! *Live* means that the process turns; it never needs a quorum, so no supervisor kills a node
 //! for what other nodes do. *Ready* means that the node may take traffic. *Health* tells what can
 //! be served: everything, reads only, or nothing.
+//!
+//! Probes that were written for etcd find its paths and its names of checks beside ours.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Response, StatusCode};
 use mainstay_consensus::{ReadOnlyReason, Role, Status};
 use mainstay_etcd::{ETCD_VERSION, STORAGE_VERSION};
 
 use crate::{
     http::{
         answer,
+        body::Body,
         front::{Answered, Asked, Front, SharedFront},
         json::Document,
+        problem::Problem,
         query::Query,
     },
     life::VERSION,
 };
 
-/// Most checks that a probe may leave out.
+/// How many checks there are.
 const CHECK_COUNT: usize = 7;
+
+/// What etcd's probes call our checks. What etcd finds corrupt has failed storage here.
+const ETCD_NAMES: [(&str, &str); 5] = [
+    ("serializable_read", "member"),
+    ("linearizable_read", "leader"),
+    ("data_corruption", "storage"),
+    ("NOSPACE", "quota"),
+    ("CORRUPT", "storage"),
+];
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +60,8 @@ struct Look {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Health {
     checks: Vec<Check>,
+    /// What only a probe of etcd's asks for: a learner serves every call here.
+    voter: Check,
     serves: bool,
 }
 
@@ -112,13 +127,27 @@ impl Health {
             ),
             check("running", !stopping, "this node is shutting down", true, true),
         ];
-        Self { checks: checks.into(), serves: member && !stopping }
+        let voter = status.role != Role::Learner;
+        let voter = check("non_learner", voter, "this node has no vote yet", true, false);
+        Self { checks: checks.into(), voter, serves: member && !stopping }
     }
 
-    /// Passes over the checks of these names.
-    fn without(mut self, names: &[&str]) -> Self {
-        self.checks.retain(|check| !names.contains(&check.name));
+    /// Passes over the checks of these names, of which some may be none.
+    fn without<'a>(mut self, names: impl Iterator<Item = &'a str>) -> Self {
+        for name in names {
+            self.checks.retain(|check| !check.is_called(name));
+        }
         self
+    }
+
+    /// The check of that name alone.
+    fn only(mut self, name: &str) -> Option<Self> {
+        self.checks.push(self.voter.clone());
+        self.checks.retain(|check| check.is_called(name));
+        for check in &mut self.checks {
+            check.needed_to_be_ready = true;
+        }
+        (!self.checks.is_empty()).then_some(self)
     }
 
     /// Why the node may not take traffic; empty if it may.
@@ -154,35 +183,68 @@ impl Health {
     }
 }
 
+impl Check {
+    /// Whether this is its name, here or in etcd.
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || ETCD_NAMES.contains(&(name, self.name))
+    }
+}
+
 /// `GET /health`.
 pub(crate) async fn health(front: SharedFront, request: Asked) -> Answered {
-    let query = Query::parse(request.uri().query(), &["exclude"])?;
-    let health = Health::look(&front).without(&excluded(&query));
+    let query = Query::of_probe(request.uri().query());
+    // As in etcd: whether this node reads what it has, with or without the others.
+    let alone = query.text("serializable") == Some("true");
+    let without = query.words("exclude").chain(alone.then_some("leader"));
+    let health = Health::look(&front).without(without);
     let mut response = answer::json(front.stamp.now(), health.document());
     *response.status_mut() = health.status_code();
     Ok(response)
 }
 
 /// `GET /health/live`, `GET /livez`.
-pub(crate) async fn live(front: SharedFront, request: Asked) -> Answered {
-    Query::parse(request.uri().query(), &["verbose", "exclude"])?;
+pub(crate) async fn live(front: SharedFront, _request: Asked) -> Answered {
     Ok(answer::bytes(front.stamp.now(), "text/plain", Bytes::from_static(b"ok\n")))
+}
+
+/// `GET /livez/{check}`: one check that etcd has, and a process that answers has passed.
+pub(crate) async fn live_check(front: SharedFront, request: Asked) -> Answered {
+    let name = "serializable_read";
+    if last_segment(&request) != name {
+        return Err(Problem::unknown_route(request.uri().path()));
+    }
+    let verbose = Query::of_probe(request.uri().query()).has("verbose");
+    let text = if verbose { format!("[+]{name} ok\nok\n") } else { "ok\n".to_owned() };
+    Ok(answer::bytes(front.stamp.now(), "text/plain", Bytes::from(text)))
 }
 
 /// `GET /health/ready`, `GET /readyz`.
 pub(crate) async fn ready(front: SharedFront, request: Asked) -> Answered {
-    let query = Query::parse(request.uri().query(), &["verbose", "exclude"])?;
-    let verbose = query.flag("verbose")?;
-    let health = Health::look(&front).without(&excluded(&query));
+    let query = Query::of_probe(request.uri().query());
+    let health = Health::look(&front).without(query.words("exclude"));
+    Ok(readiness(&front, &health, None, query.has("verbose")))
+}
+
+/// `GET /readyz/{check}`: one check alone, by our name or etcd's.
+pub(crate) async fn ready_check(front: SharedFront, request: Asked) -> Answered {
+    let name = last_segment(&request);
+    let verbose = Query::of_probe(request.uri().query()).has("verbose");
+    match Health::look(&front).only(name) {
+        Some(health) => Ok(readiness(&front, &health, Some(name), verbose)),
+        None => Err(Problem::unknown_route(request.uri().path())),
+    }
+}
+
+/// Whether the node passes the checks, in etcd's words; `name` is what the one check is called.
+fn readiness(front: &Front, health: &Health, name: Option<&str>, verbose: bool) -> Response<Body> {
     let ready = health.not_ready().next().is_none();
     let mut text = String::new();
     for check in health.checks.iter().filter(|check| check.needed_to_be_ready) {
-        match check {
-            Check { ok: false, name, detail, .. } => {
-                text.push_str(&format!("[-]{name} failed: {detail}\n"));
-            }
-            Check { ok: true, name, .. } if verbose => text.push_str(&format!("[+]{name} ok\n")),
-            Check { .. } => {}
+        let name = name.unwrap_or(check.name);
+        if !check.ok {
+            text.push_str(&format!("[-]{name} failed: {}\n", check.detail));
+        } else if verbose {
+            text.push_str(&format!("[+]{name} ok\n"));
         }
     }
     text.push_str(if ready { "ok\n" } else { "not ready\n" });
@@ -190,7 +252,11 @@ pub(crate) async fn ready(front: SharedFront, request: Asked) -> Answered {
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
-    Ok(response)
+    response
+}
+
+fn last_segment(request: &Asked) -> &str {
+    request.uri().path().rsplit('/').next().unwrap_or_default()
 }
 
 /// `GET /version`.
@@ -202,11 +268,6 @@ pub(crate) async fn version(front: SharedFront, request: Asked) -> Answered {
          \"etcdcluster\":\"{STORAGE_VERSION}\",\"storage\":\"{STORAGE_VERSION}\"}}"
     ));
     Ok(answer::json(front.stamp.now(), document))
-}
-
-/// The checks that a probe leaves out, separated by commas.
-fn excluded<'a>(query: &Query<'a>) -> Vec<&'a str> {
-    query.text("exclude").map(|names| names.split(',').collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -291,7 +352,30 @@ mod tests {
         let look = Look { quota_reached: true, operator: true, ..Look::default() };
         let health = Health::judge(&Status { leader: None, ..status() }, &look);
         assert!(!health.can_write());
-        let health = health.without(&["leader", "quota", "operator"]);
+        let health = health.without(["leader", "NOSPACE", "operator", "nothing"].into_iter());
         assert!(health.can_write() && health.not_ready().next().is_none());
+    }
+
+    #[test]
+    fn one_check_can_be_asked_for_by_our_name_or_etcds() {
+        let learner = Status { leader: None, role: Role::Learner, ..status() };
+        let passes = |name: &str| {
+            let health = Health::judge(&learner, &Look::default()).only(name)?;
+            Some(health.not_ready().next().is_none())
+        };
+        for (name, wanted) in [
+            ("member", Some(true)),
+            ("serializable_read", Some(true)),
+            ("leader", Some(false)),
+            ("linearizable_read", Some(false)),
+            ("data_corruption", Some(true)),
+            ("non_learner", Some(false)),
+            ("nothing", None),
+        ] {
+            assert_eq!(passes(name), wanted, "{name}");
+        }
+        let led = Status { leader: Some(2), ..learner.clone() };
+        let health = Health::judge(&led, &Look::default());
+        assert!(health.not_ready().next().is_none(), "a learner takes traffic");
     }
 }

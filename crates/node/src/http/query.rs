@@ -53,6 +53,21 @@ impl<'a> Query<'a> {
         Ok(Self { parameters })
     }
 
+    /// Splits `raw` as the probes of others send it: whatever they say is kept, and passed over if
+    /// nobody asks for it. A probe that is refused for a word too many would have a healthy node
+    /// restarted.
+    pub(crate) fn of_probe(raw: Option<&'a str>) -> Self {
+        let parts = raw.unwrap_or_default().split('&').filter(|part| !part.is_empty());
+        let parameters = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
+        Self { parameters: parameters.take(PARAMETERS_MAX).collect() }
+    }
+
+    /// Words of a parameter that may come several times, and holds several between commas.
+    pub(crate) fn words(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let values = self.parameters.iter().filter(move |(other, _value)| *other == name);
+        values.flat_map(|(_name, value)| value.split(',')).filter(|word| !word.is_empty())
+    }
+
     /// The value of `name` as it was sent.
     fn raw(&self, name: &str) -> Option<&'a str> {
         self.parameters.iter().find(|(other, _value)| *other == name).map(|(_name, value)| *value)
@@ -202,6 +217,14 @@ mod tests {
             assert_eq!(problem.code(), "bad_parameter");
             assert!(problem.detail().contains(wanted), "{raw}: {}", problem.detail());
         }
+    }
+
+    #[test]
+    fn the_query_of_a_probe_may_say_anything() {
+        let query = Query::of_probe(Some("exclude=a,b&verbose&other=%4&exclude=c&exclude=&=x"));
+        assert_eq!(query.words("exclude").collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert!(query.has("verbose") && !query.has("none"));
+        assert_eq!(Query::of_probe(None).words("exclude").count(), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! tests.
 
 /// The routes with the methods that each takes; `GET` includes `HEAD`.
-pub(crate) const ROUTES: [(&str, &str); 33] = [
+pub(crate) const ROUTES: [(&str, &str); 35] = [
     ("/v1/kv/{key}", "GET, HEAD, PUT, DELETE, OPTIONS"),
     ("/v1/kv", "GET, HEAD, OPTIONS"),
     ("/v1/txn", "POST, OPTIONS"),
@@ -32,8 +32,10 @@ pub(crate) const ROUTES: [(&str, &str); 33] = [
     ("/health/ready/", "GET, HEAD, OPTIONS"),
     ("/livez", "GET, HEAD, OPTIONS"),
     ("/livez/", "GET, HEAD, OPTIONS"),
+    ("/livez/{check}", "GET, HEAD, OPTIONS"),
     ("/readyz", "GET, HEAD, OPTIONS"),
     ("/readyz/", "GET, HEAD, OPTIONS"),
+    ("/readyz/{check}", "GET, HEAD, OPTIONS"),
     ("/version", "GET, HEAD, OPTIONS"),
     ("/version/", "GET, HEAD, OPTIONS"),
     ("/metrics", "GET, HEAD, OPTIONS"),
@@ -74,6 +76,8 @@ impl Route {
                 (Some(_), _) => "/v1/leases/{id}",
                 (_, Some(rest)) if rest.ends_with("/promote") => "/v1/cluster/members/{id}/promote",
                 (_, Some(_)) => "/v1/cluster/members/{id}",
+                (None, None) if is_below("/livez/", path) => "/livez/{check}",
+                (None, None) if is_below("/readyz/", path) => "/readyz/{check}",
                 (None, None) => path,
             };
         Self(ROUTES.iter().position(|(route, _)| *route == template).unwrap_or(ROUTES.len()))
@@ -107,6 +111,11 @@ impl Route {
     }
 }
 
+/// Whether a path has one more segment than `prefix`.
+fn is_below(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +133,10 @@ mod tests {
             ("/v1/cluster/members/n1", "/v1/cluster/members/{id}"),
             ("/v1/cluster/members/n1/promote", "/v1/cluster/members/{id}/promote"),
             ("/health/ready", "/health/ready"),
+            ("/readyz/", "/readyz/"),
+            ("/readyz/linearizable_read", "/readyz/{check}"),
+            ("/livez/serializable_read", "/livez/{check}"),
+            ("/livez/a/b", "none"),
             ("/", "none"),
             ("/v2/kv/a", "none"),
         ] {

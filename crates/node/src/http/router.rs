@@ -53,6 +53,8 @@ pub(crate) fn router(front: &Arc<Front>) -> Router {
         .route("/v1/cluster/members/{id}/promote", post(via(members::promote)))
         .route("/v1/failure-detector", get(via(detector::get)))
         .route("/v1/node", get(via(node::get)))
+        .route("/livez/{check}", get(via(health::live_check)))
+        .route("/readyz/{check}", get(via(health::ready_check)))
         .route("/metrics", get(via(metrics_page::get)))
         .route("/openapi.json", get(via(openapi::get)));
     for (path, methods) in about_the_node {

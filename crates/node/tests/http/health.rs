@@ -11,6 +11,23 @@ fn a_node_that_leads_is_live_ready_and_healthy() {
         }
         let verbose = node.get("/readyz?verbose").await;
         assert!(verbose.body.starts_with(b"[+]member ok\n"), "{:?}", verbose.body);
+        for (path, wanted) in [
+            ("/readyz/linearizable_read?verbose", (200, "[+]linearizable_read ok\nok\n")),
+            ("/readyz/leader", (200, "ok\n")),
+            ("/readyz/non_learner?verbose=", (200, "[+]non_learner ok\nok\n")),
+            ("/livez/serializable_read?verbose", (200, "[+]serializable_read ok\nok\n")),
+            ("/livez?verbose&exclude=serializable_read", (200, "ok\n")),
+            ("/readyz?exclude=a&exclude=b&whatever=1", (200, "ok\n")),
+        ] {
+            let answer = node.get(path).await;
+            let body = String::from_utf8(answer.body.to_vec()).expect("is text");
+            assert_eq!((answer.status.as_u16(), &body[..]), wanted, "{path}");
+        }
+        for path in ["/readyz/nothing", "/livez/leader", "/livez/serializable_read/more"] {
+            assert_eq!(node.get(path).await.code(), "unknown_route", "{path}");
+        }
+        let kubeadm = node.get("/health?exclude=NOSPACE&serializable=true").await;
+        assert_eq!((kubeadm.status.as_u16(), &kubeadm.json()["health"]), (200, &"true".into()));
         let health = node.get("/health").await.json();
         assert_eq!(health["status"], "healthy");
         assert_eq!((&health["health"], &health["reason"]), (&"true".into(), &"".into()));
@@ -107,6 +124,7 @@ fn every_documented_route_is_there() {
         let document = node.get("/openapi.json").await.json();
         for (path, methods) in document["paths"].as_object().expect("has paths") {
             let path = path.replace("{key}", "a").replace("{id}", "1");
+            let path = path.replace("{check}", "serializable_read");
             for method in methods.as_object().expect("has methods").keys() {
                 // A watch that cannot start ends at once.
                 let path = path.replace("/v1/watch", "/v1/watch?key=");
