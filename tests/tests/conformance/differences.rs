@@ -202,6 +202,13 @@ const NOT_COMPARED: &[(&str, &str)] = &[
     ("| learners |", "etcd is one node here"),
     ("| sizes |", "held by the tests of the node"),
     ("| compression |", "the client of the cases does not compress"),
+    ("| a message that does not arrive |", "held by the tests of the API"),
+    ("| a head of a request |", "held by the tests of the node"),
+    ("| calls at a time |", "so many are not made here"),
+    ("| connections |", "so many are not made here"),
+    ("| pings of a client |", "held by the tests of the node"),
+    ("| pings of the node |", "no case lasts that long"),
+    ("| an operator made", "etcd has no such thing"),
     ("| several errors in one request |", "the random histories allow for it"),
     ("| `Compact`: `revision` |", "every case begins compacted"),
     ("| `Compact`: `physical` |", "when memory is freed shows in no answer"),
@@ -220,7 +227,8 @@ const NOT_COMPARED: &[(&str, &str)] = &[
     ("| WebSocket |", "what is not there has no answer"),
     ("| CORS headers", "what is not there has no answer"),
     ("| `/health` |", "held by the tests of the node"),
-    ("| `/livez`", "held by the tests of the node"),
+    ("| `/livez`, `/readyz` |", "held by the tests of the node"),
+    ("| `/livez/serializable_read`", "held by the tests of the node"),
 ];
 
 /// Holds the list against the document, and the document against the lists.

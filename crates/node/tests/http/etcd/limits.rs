@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use mainstay_etcd_protocol::etcdserverpb::{PutRequest, RangeRequest};
+use mainstay_world::{Net as _, RealNet};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Code, Request, metadata::MetadataValue};
 
 use super::{Api, get, put, refused, says};
@@ -38,16 +40,87 @@ fn unknown_services_and_methods_are_unimplemented() {
         }
         let answer = node.post("/etcdserverpb.KV/Range", "{}").await;
         assert_eq!(answer.status.as_u16(), 415);
-        // Something that is no message of the kind.
         let mut api = Api::of(&node);
-        let headers = [("content-type", "application/grpc")];
-        let frames: [&[u8]; 3] = [b"\0\0\0\0\x03\xff\xff\xff", b"\x07abc", b"\0\xff\xff\xff\xff"];
-        for frame in frames {
-            let body = Bytes::from_static(frame);
-            let answer = node.send("POST", "/etcdserverpb.KV/Range", &headers, body).await;
-            assert_ne!(answer.header("grpc-status"), "0", "{frame:?}");
-        }
         assert_eq!(api.put("a", "1").await, 2);
+        node
+    });
+}
+
+#[test]
+fn what_is_no_message_gets_the_code_that_grpc_has_for_it() {
+    with_node(async |node| {
+        let mut api = Api::of(&node);
+        let plain = &[("content-type", "application/grpc"), ("te", "trailers")];
+        let packed = &[("content-type", "application/grpc"), ("grpc-encoding", "gzip")];
+        let send = async |headers: &[(&str, &str)], frame: &'static [u8]| {
+            let body = Bytes::from_static(frame);
+            let answer = node.send("POST", "/etcdserverpb.KV/Range", headers, body).await;
+            (answer.status.as_u16(), answer.header("grpc-status").to_owned())
+        };
+        for (what, frame, code) in [
+            ("no protobuf", &b"\0\0\0\0\x03\xff\xff\xff"[..], "13"),
+            ("a flag that there is not", b"\x07\0\0\0\0", "13"),
+            ("compressed, and not said how", b"\x01\0\0\0\x01a", "13"),
+            ("longer than it may be", b"\0\xff\xff\xff\xff", "8"),
+            ("half a message", b"\0\0\0\0\x09half", "13"),
+            ("nothing, where one message is wanted", b"", "13"),
+        ] {
+            assert_eq!(send(plain, frame).await, (200, code.to_owned()), "{what}");
+        }
+        assert_eq!(send(packed, b"\x01\0\0\0\x01a").await, (200, "12".to_owned()));
+        assert_eq!(api.put("a", "1").await, 2);
+        node
+    });
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused_and_the_connection_goes_on() {
+    with_node(async |node| {
+        let mut api = Api::of(&node);
+        api.put("a", "1").await;
+        let mut request = Request::new(get("a"));
+        let large = "x".repeat(100 * 1024).parse().expect("is text");
+        request.metadata_mut().insert("x", large);
+        let (code, text) = refused(api.kv.range(request).await);
+        assert_ne!(code, Code::Ok, "{text}");
+        assert_eq!(api.put("a", "2").await, 3);
+        node
+    });
+}
+
+/// A frame of HTTP/2 on stream 0 (RFC 9113, 4.1).
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).expect("is short").to_be_bytes();
+    [&len[1..], &[kind, flags, 0, 0, 0, 0], payload].concat()
+}
+
+#[test]
+fn a_client_that_pings_all_the_time_is_answered_and_not_sent_away() {
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const GOAWAY: u8 = 7;
+    const ACK: u8 = 1;
+    with_node(async |node| {
+        let mut stream = RealNet.connect(&node.address).await.expect("connects");
+        let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        hello.extend(frame(SETTINGS, 0, &[]));
+        stream.write_all(&hello).await.expect("is sent");
+        for number in 0..2_000_u64 {
+            let ping = frame(PING, 0, &number.to_be_bytes());
+            stream.write_all(&ping).await.expect("is sent");
+            loop {
+                let mut head = [0; 9];
+                stream.read_exact(&mut head).await.expect("goes on");
+                let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                let mut payload = vec![0; usize::try_from(len).expect("fits")];
+                stream.read_exact(&mut payload).await.expect("goes on");
+                assert_ne!(head[3], GOAWAY, "after {number} pings: {payload:?}");
+                if head[3..5] == [PING, ACK] {
+                    assert_eq!(payload, number.to_be_bytes());
+                    break;
+                }
+            }
+        }
         node
     });
 }

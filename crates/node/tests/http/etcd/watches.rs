@@ -250,6 +250,110 @@ fn large_revisions_are_split_only_for_those_who_asked() {
 }
 
 #[test]
+fn a_stream_that_is_not_read_misses_nothing_and_keeps_nobody_waiting() {
+    const WRITES: i64 = 1_500;
+    with_node(async |node| {
+        // Connections of their own: what is not read fills the window of its connection.
+        let mut slow = Stream::open(&mut Api::of(&node)).await;
+        let mut quick = Stream::open(&mut Api::of(&node)).await;
+        slow.create(prefix("a", "b")).await;
+        quick.create(prefix("a", "b")).await;
+        let mut api = Api::of(&node);
+        let value = bytes::Bytes::from(vec![b'v'; 10_000]);
+        let mut told = 0;
+        for _ in 0..WRITES {
+            let request = PutRequest { value: value.clone(), ..put("a", "") };
+            api.kv.put(request).await.expect("is written");
+            told += i64::try_from(quick.next().await.events.len()).expect("are few");
+        }
+        while told < WRITES {
+            told += i64::try_from(quick.next().await.events.len()).expect("are few");
+        }
+        let metrics = node.get("/metrics").await;
+        let metrics = String::from_utf8(metrics.body.to_vec()).expect("is text");
+        let was_slow = "etcd_debugging_mvcc_slow_watcher_total 1";
+        assert!(metrics.lines().any(|line| line == was_slow), "{metrics}");
+        let mut revision = 1;
+        while revision < 1 + WRITES {
+            for event in slow.next().await.events {
+                revision += 1;
+                assert_eq!(event.kv.expect("has a pair").mod_revision, revision);
+            }
+        }
+        node
+    });
+}
+
+#[test]
+fn what_is_compacted_in_the_moment_it_is_written_is_told_all_the_same() {
+    with_node(async |node| {
+        let mut api = Api::of(&node);
+        let mut stream = Stream::open(&mut api).await;
+        stream.create(prefix("a", "b")).await;
+        let (mut compacted, mut next) = (0, 2);
+        for _ in 0..200 {
+            // Together they are often applied together, in this order or another.
+            let (mut first, mut second, mut third) = (api.clone(), api.clone(), api.clone());
+            let compact = CompactionRequest { revision: next + 1, physical: false };
+            let (one, other, done) = tokio::join!(
+                first.kv.put(put("a", "1")),
+                second.kv.put(put("a", "2")),
+                third.kv.compact(compact),
+            );
+            one.and(other).expect("are written");
+            compacted += i32::from(done.is_ok());
+            next += 2;
+        }
+        let mut revision = 1;
+        while revision < next - 1 {
+            let told = stream.next().await;
+            assert!(!told.canceled, "{told:?}");
+            for event in told.events {
+                revision += 1;
+                assert_eq!(event.kv.expect("has a pair").mod_revision, revision);
+            }
+        }
+        assert!(compacted > 0, "no compaction came with what it took away");
+        node
+    });
+}
+
+#[test]
+fn ten_thousand_watchers_share_a_stream_and_one_more_is_refused() {
+    with_node(async |node| {
+        let mut api = Api::of(&node);
+        let mut stream = Stream::open(&mut api).await;
+        for at in (0..10_000).step_by(16) {
+            for _ in 0..16 {
+                stream.ask(RequestUnion::CreateRequest(watch("a"))).await;
+            }
+            for id in at..at + 16 {
+                let answer = stream.next().await;
+                assert!(answer.created && !answer.canceled && answer.watch_id == id, "{answer:?}");
+            }
+        }
+        let refused = stream.create(watch("a")).await;
+        assert!(refused.canceled && refused.watch_id == -1, "{refused:?}");
+        assert_eq!(refused.cancel_reason, "etcdserver: too many requests");
+        for round in 0..2 {
+            let revision = api.put("a", "1").await;
+            let mut ids = Vec::new();
+            while ids.len() < 10_000 {
+                let told = stream.next().await;
+                assert_eq!(told.header.expect("has a header").revision, revision);
+                ids.push(told.watch_id);
+            }
+            ids.sort_unstable();
+            assert!(ids.into_iter().eq(0..10_000), "in round {round}");
+        }
+        stream.ask(RequestUnion::CancelRequest(WatchCancelRequest { watch_id: 7 })).await;
+        assert!(stream.next().await.canceled);
+        assert_eq!(stream.create(watch("a")).await.watch_id, 10_000);
+        node
+    });
+}
+
+#[test]
 fn a_stream_ends_with_a_word_when_the_node_stops() {
     with_node(async |mut node| {
         let mut api = Api::of(&node);
