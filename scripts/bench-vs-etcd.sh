@@ -221,7 +221,7 @@ api() {
     for side in etcd mainstay; do measure "$side" api-put put --clients 256; done
     for side in mainstay etcd; do measure "$side" api-get get --clients 256; done
     for side in etcd mainstay; do measure "$side" api-rate put --clients 64 --rate 1000; done
-    for side in mainstay etcd; do measure "$side" api-watch watch --clients 8 --watchers 100; done
+    for side in mainstay etcd; do measure "$side" api-watch watch --clients 64 --watchers 100; done
   done
   for side in etcd mainstay; do stop "$side"; done
 }
@@ -288,7 +288,7 @@ table() {
     rows api-put "puts, 256 clients" ">= 2.5" "<= 0.33"
     rows api-get "linearizable gets, 256 clients" ">= 2" "<= 0.33"
     rows api-rate "puts at 1,000" "" "" "<= 0.5"
-    rows api-watch "events, 100 watchers" ">= 2" "<= 0.33"
+    rows api-watch "events, 100 watchers, 64 writers" ">= 2" "<= 0.33"
   fi
   if [[ -e "$work/mainstay.watchers-0.cpu" ]]; then
     for name in 0 1; do
