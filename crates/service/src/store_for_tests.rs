@@ -52,6 +52,14 @@ impl TestStore {
         applied
     }
 
+    /// Takes over what another store holds, as from a snapshot of the leader.
+    pub(crate) fn install(&self, leader: &Self) {
+        let mut leader = leader.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        self.unread().before_compaction(&store, leader.compact_revision());
+        std::mem::swap(&mut *store, &mut *leader);
+    }
+
     /// Writes a key; the revision.
     pub(crate) fn put(&self, key: &str, value: &str) -> u64 {
         let (key, value) =

@@ -206,10 +206,8 @@ impl WatchHub {
                 followers.read_below = changes.next_revision;
                 (!followers.pending.is_empty()).then_some(followers)
             }
-            Err(error) => {
-                self.end_all(error);
-                None
-            }
+            Err(error) if self.end_those_behind(error) => self.read_slice(),
+            Err(_nobody_is_left) => None,
         }
     }
 
@@ -353,20 +351,31 @@ impl WatchHub {
         self.followers().by_id.len()
     }
 
-    /// Ends all watches because the changes they need cannot be read.
-    fn end_all(&self, error: QueryError) {
+    /// Ends the watches whose next changes cannot be read; whether others go on: who starts at or
+    /// above what was compacted has missed nothing.
+    fn end_those_behind(&self, error: QueryError) -> bool {
         let mut followers = self.followers();
-        warn!(%error, watches = followers.by_id.len(), "watches ended");
-        let end = |resume_revision| match error {
-            QueryError::Compacted { compact_revision, .. } => {
-                WatchEnd::Compacted { compact_revision }
-            }
+        match error {
+            QueryError::Compacted { compact_revision, .. } => followers.end_below(compact_revision),
             QueryError::Future { .. } => {
-                WatchEnd::Cancelled { reason: CancelReason::StoreReplaced, resume_revision }
+                let reason = CancelReason::StoreReplaced;
+                followers
+                    .end_all(|resume_revision| WatchEnd::Cancelled { reason, resume_revision });
             }
-        };
-        followers.end_all(end);
-        self.skip(&mut followers);
+        }
+        warn!(%error, left = followers.by_id.len(), "watches ended");
+        match error {
+            QueryError::Compacted { compact_revision, .. } if !followers.by_id.is_empty() => {
+                followers.next_revision = compact_revision;
+                followers.read_below = compact_revision;
+                self.dispatched_revision.store(compact_revision - 1, Ordering::Release);
+                true
+            }
+            _ => {
+                self.skip(&mut followers);
+                false
+            }
+        }
     }
 
     /// Goes on with what comes after the present.
@@ -394,6 +403,22 @@ impl Followers {
     fn remove(&mut self, id: u64) {
         if let Some(follower) = self.by_id.remove(&id) {
             self.index.remove(&follower.request.range, id);
+        }
+    }
+
+    /// Ends every watch that needs something from below a revision that was compacted to.
+    fn end_below(&mut self, compact_revision: u64) {
+        let behind: Vec<u64> = self
+            .by_id
+            .iter()
+            .filter(|(_id, follower)| follower.from_revision < compact_revision)
+            .map(|(id, follower)| {
+                follower.queue.end(WatchEnd::Compacted { compact_revision });
+                *id
+            })
+            .collect();
+        for id in behind {
+            self.remove(id);
         }
     }
 

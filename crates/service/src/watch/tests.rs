@@ -169,6 +169,26 @@ async fn what_is_written_and_compacted_before_the_hub_wakes_is_told_to_those_who
 }
 
 #[tokio::test]
+async fn a_snapshot_with_compacted_history_ends_only_watches_that_lack_some_of_it() {
+    let setup = Setup::new();
+    let mut behind = setup.watch(key("a"), 0);
+    let mut ahead = setup.watch(key("a"), 4);
+    assert!(now(&mut behind).is_none() && now(&mut ahead).is_none());
+    let leader = TestStore::new();
+    for _ in 0..4 {
+        leader.put("a", "1");
+    }
+    leader.compact(4);
+    setup.store.install(&leader);
+    setup.dispatch();
+    let told = next(&mut behind).await;
+    assert!(matches!(told, Some(WatchMessage::Compacted { compact_revision: 4 })), "{told:?}");
+    assert_eq!(next_revision(&mut ahead).await, 4);
+    assert_eq!(next_revision(&mut ahead).await, 5);
+    assert!(now(&mut ahead).is_none());
+}
+
+#[tokio::test]
 async fn a_slow_watch_is_cancelled_and_goes_on_from_where_it_is_told() {
     let setup = Setup::new();
     let mut slow = setup.watch(key("a"), 0);
