@@ -24,6 +24,10 @@ pub struct History {
     pub watchers: Vec<Watcher>,
     /// The messages of the watches, in the order of their arrival.
     pub watched: Vec<Watched>,
+    /// What came over streams of etcd's protocol, in the order of its arrival, as it came.
+    pub streamed: Vec<Streamed>,
+    /// The refusals that came over etcd's protocol.
+    pub statuses: Vec<Status>,
 }
 
 /// The place of an operation in its history, for noting the answer.
@@ -206,6 +210,16 @@ pub enum Call {
         /// The lease.
         lease: u64,
     },
+    /// Ask how long a lease has to live.
+    LeaseTimeToLive {
+        /// The lease.
+        lease: u64,
+    },
+    /// Forget what was before a revision.
+    Compact {
+        /// The lowest revision that can be read afterwards.
+        revision: u64,
+    },
 }
 
 impl Call {
@@ -217,9 +231,11 @@ impl Call {
             | Self::Get { key, .. }
             | Self::Delete { key, .. }
             | Self::CompareAndSet { key, .. } => Some(key),
-            Self::LeaseGrant { .. } | Self::LeaseKeepAlive { .. } | Self::LeaseRevoke { .. } => {
-                None
-            }
+            Self::LeaseGrant { .. }
+            | Self::LeaseKeepAlive { .. }
+            | Self::LeaseRevoke { .. }
+            | Self::LeaseTimeToLive { .. }
+            | Self::Compact { .. } => None,
         }
     }
 
@@ -269,6 +285,8 @@ pub enum Consistency {
     Linearizable,
     /// As old as the answer says.
     Stale,
+    /// As it was at this revision; the answer is as fresh as a linearizable one.
+    Past(u64),
 }
 
 /// What a compare-and-set expects to find.
@@ -342,9 +360,16 @@ pub enum Answer {
     },
     /// Of a revocation.
     LeaseRevoked {
-        /// How many keys went with the lease.
+        /// How many keys went with the lease; 0 if the answer does not say.
         deleted: u64,
     },
+    /// Of the question how long a lease has to live.
+    LeaseTold {
+        /// What is left in milliseconds; `None` if there is no such lease.
+        left_ms: Option<u64>,
+    },
+    /// Of a compaction.
+    Compacted,
 }
 
 /// How old a stale answer may be, by its own word.
@@ -413,6 +438,83 @@ pub enum WatchMessage {
     },
 }
 
+/// A message of a stream of etcd's watchers, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Streamed {
+    /// The stream; each connection has one of its own.
+    pub stream: u32,
+    /// The watcher in it; `None` if the message is about all of them.
+    pub watch_id: Option<i64>,
+    /// The node that sent it.
+    pub node: u32,
+    /// When it came, in simulated microseconds.
+    pub at_us: u64,
+    /// The revision of its header.
+    pub header_revision: u64,
+    /// What it says.
+    pub message: StreamMessage,
+}
+
+/// What a message of a stream of etcd's watchers says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamMessage {
+    /// The watcher is there.
+    Created {
+        /// The first revision that was asked for; 0 for the next one.
+        from_revision: u64,
+    },
+    /// What happened.
+    Events(Vec<StreamEvent>),
+    /// Nothing but how far it is.
+    Progress,
+    /// The watcher is gone: what it asked for was compacted.
+    Compacted {
+        /// The lowest revision that can be watched.
+        compact_revision: u64,
+    },
+    /// The watcher is gone, or never was.
+    Cancelled,
+}
+
+/// A change as etcd's watchers are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEvent {
+    /// What was written; of a deletion without a value.
+    pub pair: StreamPair,
+    /// Whether the key was deleted.
+    pub deleted: bool,
+    /// What was there before, if the watcher was told.
+    pub previous: Option<StreamPair>,
+}
+
+/// A key with its revisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamPair {
+    /// The key.
+    pub key: Bytes,
+    /// The value.
+    pub value: Bytes,
+    /// The revision that created it; 0 for a deletion.
+    pub create_revision: u64,
+    /// The revision that wrote it.
+    pub mod_revision: u64,
+    /// How often it was written since it was created; 0 for a deletion.
+    pub version: u64,
+}
+
+/// A refusal in the words of etcd's protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// When it came, in simulated microseconds.
+    pub at_us: u64,
+    /// Who sent it.
+    pub node: u32,
+    /// The name of the code.
+    pub code: String,
+    /// The text.
+    pub text: String,
+}
+
 /// A change of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchEvent {
@@ -435,6 +537,9 @@ impl fmt::Display for Call {
             Self::Get { key, consistency: Consistency::Stale } => {
                 write!(formatter, "stale get {}", Shown(key))?;
             }
+            Self::Get { key, consistency: Consistency::Past(revision) } => {
+                write!(formatter, "get {} of revision {revision}", Shown(key))?;
+            }
             Self::Delete { key, .. } => write!(formatter, "delete {}", Shown(key))?,
             Self::CompareAndSet { key, expected, value, lease, .. } => {
                 write!(formatter, "if {} is {expected} put {}", Shown(key), Shown(value))?;
@@ -443,6 +548,8 @@ impl fmt::Display for Call {
             Self::LeaseGrant { ttl_ms } => write!(formatter, "grant of a lease of {ttl_ms} ms")?,
             Self::LeaseKeepAlive { lease } => write!(formatter, "keep-alive of lease {lease}")?,
             Self::LeaseRevoke { lease } => write!(formatter, "revocation of lease {lease}")?,
+            Self::LeaseTimeToLive { lease } => write!(formatter, "question after lease {lease}")?,
+            Self::Compact { revision } => write!(formatter, "compaction to revision {revision}")?,
         }
         match self.origin() {
             Origin::Unnumbered => Ok(()),
@@ -495,6 +602,11 @@ impl fmt::Display for Outcome {
             }
             Answer::LeaseKeptAlive { ttl_ms: None } => formatter.write_str("no such lease")?,
             Answer::LeaseRevoked { deleted } => write!(formatter, "ended with {deleted} keys")?,
+            Answer::LeaseTold { left_ms: Some(left_ms) } => {
+                write!(formatter, "{left_ms} ms are left")?;
+            }
+            Answer::LeaseTold { left_ms: None } => formatter.write_str("no such lease")?,
+            Answer::Compacted => formatter.write_str("compacted")?,
         }
         write!(formatter, ", revision {revision}")?;
         if *repeated {

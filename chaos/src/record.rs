@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     checkers::{self, Configuration, Evidence, NodeEvent, NodeState, Violation},
-    history::{Call, History, OperationId, Outcome},
+    history::{Answer, Call, History, OperationId, Outcome},
     timeline::{EventKind, Timeline, Voter},
 };
 
@@ -48,6 +48,10 @@ pub struct Record {
     /// The nodes that the operator runs.
     pub in_use: Vec<u32>,
     acknowledged: u64,
+    newest_revision: u64,
+    newest_deletion: u64,
+    compacted: u64,
+    streams: u32,
 }
 
 impl Record {
@@ -116,8 +120,18 @@ impl Record {
         if let Some(node) = node {
             operation.node = node;
         }
+        if let Some((revision, answer)) = operation.answer() {
+            self.newest_revision = self.newest_revision.max(revision);
+            match (&operation.call, answer) {
+                (_, Answer::Deleted { deleted: true }) => {
+                    self.newest_deletion = self.newest_deletion.max(revision);
+                }
+                (Call::Compact { revision }, _) => self.compacted = self.compacted.max(*revision),
+                _ => {}
+            }
+        }
         let (client, asked, invoked_us) = (operation.client, operation.node, operation.invoked_us);
-        let is_read = matches!(operation.call, Call::Get { .. });
+        let is_read = matches!(operation.call, Call::Get { .. } | Call::LeaseTimeToLive { .. });
         if let Some(revision) = operation.wrote_at() {
             self.acknowledged += 1;
             self.fresh.push((asked, revision));
@@ -132,6 +146,30 @@ impl Record {
     #[must_use]
     pub fn node_of(&self, member: u64) -> Option<u32> {
         self.members.get(&member).copied()
+    }
+
+    /// The highest revision that any answer carried.
+    #[must_use]
+    pub const fn newest_revision(&self) -> u64 {
+        self.newest_revision
+    }
+
+    /// The revision of the newest acknowledged deletion; 0 before the first.
+    #[must_use]
+    pub const fn newest_deletion(&self) -> u64 {
+        self.newest_deletion
+    }
+
+    /// The highest revision that was certainly compacted to; 0 before the first.
+    #[must_use]
+    pub const fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
+    /// A number for one more stream of watchers.
+    pub const fn next_stream(&mut self) -> u32 {
+        self.streams += 1;
+        self.streams - 1
     }
 
     /// Acknowledged writes so far.

@@ -16,6 +16,9 @@ const SCENARIOS: [&str; 4] = ["swarm", "restart-storm", "crash-points", "skewed-
 const WITH_MEMBERS: [&str; 4] =
     ["members-come-and-go", "replace-a-lost-disk", "change-interrupted", "join-under-load"];
 
+/// Those whose clients speak gRPC.
+const OVER_ETCD: [&str; 2] = ["etcd-swarm", "etcd-snapshots"];
+
 fn plan(scenario: &str, seed: u64) -> Plan {
     let scenario = scenarios::find(scenario).expect("the scenario exists");
     Plan { scenario, seed, planted: None, log: false }
@@ -60,6 +63,11 @@ fn a_seed_tells_the_same_story_in_one_process_in_another_and_in_a_sweep() {
 #[test]
 fn a_seed_with_members_that_come_and_go_tells_the_same_story_too() {
     WITH_MEMBERS.into_iter().for_each(tell_the_same);
+}
+
+#[test]
+fn a_seed_over_etcds_protocol_tells_the_same_story_too() {
+    OVER_ETCD.into_iter().for_each(tell_the_same);
 }
 
 #[test]

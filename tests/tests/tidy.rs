@@ -25,7 +25,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("node", &["world", "kv", "storage", "consensus", "service", "etcd", "client"]),
     ("cli", &["world", "kv", "client", "node"]),
     ("tests", &["world", "node", "cli"]),
-    ("chaos", &["codec", "world", "kv", "storage", "consensus", "node", "client"]),
+    ("chaos", &["codec", "world", "kv", "storage", "consensus", "node", "client", "etcd-protocol"]),
 ];
 
 /// Crates that know no I/O, clock, thread, async or log.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::elections::Election;
 use crate::{
-    history::{Answer, Call, Consistency, History, Outcome, WatchMessage},
+    history::{Answer, Call, Consistency, History, Outcome, StreamMessage, WatchMessage},
     timeline::{EventKind, Timeline},
 };
 
@@ -72,6 +72,7 @@ impl Coverage {
                 (_, Outcome::Ok { answer: Answer::Compared { succeeded: false }, .. }) => {
                     "failed-compares"
                 }
+                (Call::Get { consistency: Consistency::Past(_), .. }, _) => "reads-of-the-past",
                 (Call::CompareAndSet { .. }, _) => "succeeded-compares",
                 (Call::LeaseGrant { .. }, _) => "leases-granted",
                 (_, Outcome::Ok { answer: Answer::LeaseKeptAlive { ttl_ms: None }, .. }) => {
@@ -79,11 +80,26 @@ impl Coverage {
                 }
                 (Call::LeaseKeepAlive { .. }, _) => "leases-kept-alive",
                 (Call::LeaseRevoke { .. }, _) => "leases-revoked",
+                (Call::LeaseTimeToLive { .. }, _) => "leases-asked-after",
+                (Call::Compact { .. }, _) => "compactions",
                 (Call::Put { .. } | Call::Delete { .. }, _) => continue,
             };
             self.add(name, 1);
         }
         self.add("operations", history.operations.len() as u64);
+        for streamed in &history.streamed {
+            let name = match streamed.message {
+                StreamMessage::Created { .. } => "etcd-watchers",
+                StreamMessage::Events(_) => "etcd-events",
+                StreamMessage::Progress => "etcd-progress",
+                StreamMessage::Compacted { .. } => "etcd-watchers-compacted",
+                StreamMessage::Cancelled => "etcd-watchers-cancelled",
+            };
+            self.add(name, 1);
+        }
+        if !history.statuses.is_empty() {
+            self.add("etcd-refusals", history.statuses.len() as u64);
+        }
         for watched in &history.watched {
             self.add("watch-messages", 1);
             self.add("watch-resumptions", u64::from(watched.resumed_from.is_some()));

@@ -4,7 +4,7 @@ use super::{
     Bounds, Coverage, Violation,
     durability::{self, Loss, Replica},
     elections::{self, Election},
-    leases, linearizability, liveness, revisions, staleness, tolerance, watches,
+    etcd, leases, linearizability, liveness, revisions, staleness, tolerance, watches,
 };
 use crate::{
     history::History,
@@ -44,6 +44,7 @@ pub fn judge(
     let mut violations = revisions::check(history);
     violations.extend(order.violations);
     violations.extend(watches::check(history));
+    violations.extend(etcd::check(history));
     violations.extend(leases::check(history, bounds, &disturbed_us));
     violations.extend(staleness::check(history, bounds));
     violations.extend(lost);

@@ -14,7 +14,7 @@ use super::{
     Bounds, Rule, Violation,
     writes::{Witness, Writes},
 };
-use crate::history::{Answer, Call, Expected, History, Operation, Outcome, Shown};
+use crate::history::{Answer, Call, Consistency, Expected, History, Operation, Outcome, Shown};
 
 /// When each lease of the history can have ended at the earliest, in simulated microseconds: at
 /// its first revocation, or else when its last certain renewal ran out.
@@ -34,7 +34,42 @@ pub fn check(history: &History, bounds: &Bounds, disturbed_us: &[(u64, u64)]) ->
     violations.extend(leases.deleted_early(&writes, bounds));
     violations.extend(leases.outlived(history, &writes, bounds, disturbed_us));
     violations.extend(leases.two_holders(history, bounds));
+    violations.extend(revived(history));
     violations
+}
+
+/// Renewals and answers that tell of a lease which was certainly gone before they were asked for.
+fn revived(history: &History) -> Vec<Violation> {
+    let mut gone: BTreeMap<u64, &Operation> = BTreeMap::new();
+    for operation in &history.operations {
+        let revoked = match (&operation.call, operation.answer()) {
+            (Call::LeaseRevoke { lease }, Some(_)) => Some(*lease),
+            _ => shows_gone(operation),
+        };
+        let Some(lease) = revoked else { continue };
+        let first = gone.entry(lease).or_insert(operation);
+        if operation.settled_us() < first.settled_us() {
+            *first = operation;
+        }
+    }
+    let alive = |operation: &Operation| match (&operation.call, operation.answer()?.1) {
+        (Call::LeaseKeepAlive { lease }, Answer::LeaseKeptAlive { ttl_ms: Some(_) })
+        | (Call::LeaseTimeToLive { lease }, Answer::LeaseTold { left_ms: Some(_) }) => Some(*lease),
+        _ => None,
+    };
+    let revived = history.operations.iter().filter_map(|operation| {
+        let first = gone.get(&alive(operation)?)?;
+        // A client waits for one answer before it asks on.
+        let after = first.settled_us() < operation.invoked_us
+            || first.settled_us() == operation.invoked_us && first.client == operation.client;
+        after.then(|| Violation {
+            at_us: operation.settled_us(),
+            rule: Rule::LeaseRevived,
+            node: Some(operation.node),
+            what: format!("{operation}; but before it was sent: {first}"),
+        })
+    });
+    revived.collect()
 }
 
 /// What is known of each lease.
@@ -96,18 +131,15 @@ impl<'a> Leases<'a> {
         Self(leases)
     }
 
-    /// Keep-alives that were told "no such lease" while it must have lived.
+    /// Calls that were told "no such lease" while it must have lived.
     fn gone_early(&self, history: &History, bounds: &Bounds) -> Vec<Violation> {
         let mut violations = Vec::new();
         for operation in &history.operations {
-            let Call::LeaseKeepAlive { lease: id } = &operation.call else { continue };
-            let Some((_, Answer::LeaseKeptAlive { ttl_ms: None })) = operation.answer() else {
-                continue;
-            };
-            let Some(lease) = self.0.get(id) else { continue };
+            let Some(id) = shows_gone(operation) else { continue };
+            let Some(lease) = self.0.get(&id) else { continue };
             let end_us = lease.earliest_end_us(bounds);
             if operation.settled_us() < end_us {
-                violations.push(too_short(*id, operation, end_us, operation.to_string()));
+                violations.push(too_short(id, operation, end_us, operation.to_string()));
             }
         }
         violations
@@ -217,15 +249,26 @@ impl<'a> Leases<'a> {
     }
 }
 
+/// The lease that a call did not find.
+fn shows_gone(operation: &Operation) -> Option<u64> {
+    match (&operation.call, operation.answer()?.1) {
+        (Call::LeaseKeepAlive { lease }, Answer::LeaseKeptAlive { ttl_ms: None })
+        | (Call::LeaseTimeToLive { lease }, Answer::LeaseTold { left_ms: None }) => Some(*lease),
+        _ => None,
+    }
+}
+
 /// The lease of a call's key, or the lease that a call renewed, if it shows that it is alive.
 fn shows_alive<'a>(operation: &'a Operation, writes: &Writes<'a>) -> Option<u64> {
     match (&operation.call, operation.answer()?.1) {
         (Call::LeaseKeepAlive { lease }, Answer::LeaseKeptAlive { ttl_ms: Some(_) }) => {
             Some(*lease)
         }
-        (Call::Get { key, .. }, Answer::Got { found: Some(found), staleness: None }) => {
-            single_lease(writes, key, &found.value)
-        }
+        (Call::LeaseTimeToLive { lease }, Answer::LeaseTold { left_ms: Some(_) }) => Some(*lease),
+        (
+            Call::Get { key, consistency: Consistency::Linearizable },
+            Answer::Got { found: Some(found), .. },
+        ) => single_lease(writes, key, &found.value),
         _ => None,
     }
 }
@@ -369,6 +412,26 @@ mod tests {
         let mut unknown = keep_alive(500, None);
         unknown.3 = Outcome::Unknown;
         assert_eq!(broken(vec![grant(0), unknown, keep_alive(9_000, Some(1_000))], &[]), []);
+    }
+
+    #[test]
+    fn a_lease_that_comes_back_is_found() {
+        let told = |at_ms: u64, left_ms| {
+            let call = Call::LeaseTimeToLive { lease: 7 };
+            (at_ms * MS, (at_ms + 5) * MS, call, ok(3, Answer::LeaseTold { left_ms }))
+        };
+        let revoked = vec![grant(0), revoke(100), keep_alive(200, Some(1_000))];
+        assert_eq!(broken(revoked, &[]), [Rule::LeaseRevived]);
+        assert_eq!(
+            broken(vec![grant(0), revoke(100), told(200, Some(1))], &[]),
+            [Rule::LeaseRevived]
+        );
+        assert_eq!(broken(vec![grant(0), revoke(100), told(200, None)], &[]), []);
+        let found_ended = vec![grant(0), told(1_100, None), keep_alive(1_200, Some(1_000))];
+        assert!(broken(found_ended, &[]).contains(&Rule::LeaseRevived));
+        // Sent before the revocation was answered.
+        assert_eq!(broken(vec![grant(0), revoke(100), keep_alive(103, Some(1_000))], &[]), []);
+        assert_eq!(broken(vec![grant(0), told(900, None)], &[]), [Rule::LeaseTooShort]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod cluster;
 mod coverage;
 pub mod durability;
 pub mod elections;
+pub mod etcd;
 mod judgement;
 pub mod leases;
 pub mod linearizability;
@@ -148,10 +149,20 @@ rules! {
     WatchComplete => "watch-complete",
     /// A watch tells what was written.
     WatchTruth => "watch-truth",
+    /// A stream of etcd's watchers keeps its order, and its headers never go back.
+    WatchStream => "watch-stream",
+    /// An event tells truly what was there before.
+    WatchPrevious => "watch-previous",
+    /// What was compacted is refused, and nothing else is.
+    Compaction => "compaction",
+    /// A refusal over the etcd API has a code that clients can act on.
+    EtcdStatus => "etcd-status",
     /// A lease lives at least as long as was promised.
     LeaseTooShort => "lease-too-short",
     /// A lease ends within the bound after its time.
     LeaseTooLong => "lease-too-long",
+    /// A lease that is gone never comes back.
+    LeaseRevived => "lease-revived",
     /// What a lease guards has one holder at a time.
     TwoHolders => "two-holders",
     /// A stale read is not older than it says.

@@ -188,8 +188,12 @@ fn judged_revision(operation: &Operation) -> Option<u64> {
 
 /// A read finds the newest write at or before its revision, stale or not.
 fn as_written<'a>(operation: &'a Operation, writes: &Writes<'a>) -> Option<Violation> {
-    let Call::Get { key, .. } = &operation.call else { return None };
-    let Some((revision, Answer::Got { found, .. })) = operation.answer() else { return None };
+    let Call::Get { key, consistency } = &operation.call else { return None };
+    let Some((told, Answer::Got { found, .. })) = operation.answer() else { return None };
+    let revision = match consistency {
+        Consistency::Past(asked) => *asked,
+        Consistency::Linearizable | Consistency::Stale => told,
+    };
     let violation = |what| {
         Some(Violation {
             at_us: operation.settled_us(),

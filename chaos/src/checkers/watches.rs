@@ -114,7 +114,11 @@ impl<'a> Follower<'a> {
             })
         };
         let mut twice = None;
+        let mut keys = BTreeSet::new();
         for event in events {
+            if !keys.insert(&event.key) {
+                return violation(format!("of {} twice at once", Shown(&event.key)));
+            }
             if !event.key.starts_with(&self.watcher.prefix) {
                 return violation(format!("of {}, outside of its range", Shown(&event.key)));
             }
@@ -246,6 +250,15 @@ mod tests {
         watch(&mut history, 0, 11, 4, &[("a/1", Some("z"))]);
         watch(&mut history, 0, 12, 2, &[("a/1", Some("x"))]);
         assert_eq!(rules(&history), [Rule::WatchOrder]);
+    }
+
+    #[test]
+    fn a_change_that_comes_twice_at_once_is_found() {
+        let mut history = written();
+        watch(&mut history, 0, 10, 2, &[("a/1", Some("x")), ("a/1", Some("x"))]);
+        let violations = check(&history);
+        assert_eq!(violations[0].rule, Rule::WatchOrder);
+        assert!(violations[0].what.contains("of a/1 twice at once"), "{violations:?}");
     }
 
     #[test]

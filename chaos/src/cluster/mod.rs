@@ -483,7 +483,12 @@ impl Cluster {
 /// Where clients find the node.
 #[must_use]
 pub fn client_url(node: u32) -> String {
-    format!("http://{}:{CLIENT_PORT}", host_name(node))
+    format!("http://{}", client_address(node))
+}
+
+/// Where clients dial the node.
+pub(crate) fn client_address(node: u32) -> String {
+    format!("{}:{CLIENT_PORT}", host_name(node))
 }
 
 /// Where peers dial the node.
@@ -506,7 +511,7 @@ fn config(shape: &Shape, node: u32) -> Config {
     Config {
         name: host_name(node),
         data_dir: "simulated".into(),
-        client_addr: format!("{}:{CLIENT_PORT}", host_name(node)),
+        client_addr: client_address(node),
         peer_addr: peer_address(node),
         advertise_client_urls: vec![client_url(node)],
         advertise_peer_addr: peer_address(node),

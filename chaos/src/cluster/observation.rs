@@ -107,9 +107,10 @@ impl Observation {
         let vote = storage.vote();
         self.started = Some(incarnation);
         // What was appended since it started is not on the disk yet.
-        let synced = storage.progress().synced.map_or(0, |synced| synced.index);
-        let (entries, fresh): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| entry.index <= synced);
+        let synced = storage.progress().synced.map(|synced| synced.index);
+        let (entries, fresh): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry| synced.is_some_and(|synced| entry.index <= synced));
         let order = self.waiting.first().map_or(0, |note| note.order);
         // What was read is made durable before anybody is told of it.
         for note in &self.waiting {

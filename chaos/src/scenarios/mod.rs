@@ -9,6 +9,7 @@ mod bridge;
 mod cascading_failures;
 mod clock_rates;
 mod crash_points;
+mod etcd;
 mod failed_sync;
 mod io_errors;
 mod jitter;
@@ -94,6 +95,16 @@ pub const SCENARIOS: &[Scenario] = &[
     membership::REPLACE_A_LOST_DISK,
     membership::CHANGE_INTERRUPTED,
     membership::JOIN_UNDER_LOAD,
+    etcd::STEADY,
+    etcd::CRASHES,
+    etcd::ALONE,
+    etcd::PARTITIONS,
+    etcd::PAUSES,
+    etcd::TRANSFERS,
+    etcd::SLOW_DISKS,
+    etcd::SNAPSHOTS,
+    etcd::SLOW_WATCHERS,
+    swarm::OVER_ETCD,
     cascading_failures::SCENARIO,
     raft_under_chaos::SCENARIO,
     swarm::SCENARIO,

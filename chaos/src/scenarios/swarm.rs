@@ -11,7 +11,7 @@ use crate::{
     dice::Dice,
     story::{Story, Stuck},
     timeline::FaultKind,
-    workload::Workload,
+    workload::{Protocol, Workload},
 };
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -19,6 +19,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
     summary: "random trouble, all drawn from the seed",
     shape,
     workload,
+    story,
+};
+
+pub(super) const OVER_ETCD: Scenario = Scenario {
+    name: "etcd-swarm",
+    summary: "the swarm's trouble, all clients over etcd's protocol",
+    shape,
+    workload: over_etcd,
     story,
 };
 
@@ -46,7 +54,12 @@ fn workload(dice: &mut Dice) -> Workload {
         value_len: *dice.pick(&[8, 100, 600]),
         watchers: 1,
         holders: u32::try_from(dice.below(3)).unwrap_or(0),
+        ..Workload::default()
     }
+}
+
+fn over_etcd(dice: &mut Dice) -> Workload {
+    Workload { protocol: Protocol::Etcd, compactors: 1, past_readers: 1, ..workload(dice) }
 }
 
 /// The kinds of trouble that the swarm knows.

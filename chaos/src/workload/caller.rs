@@ -18,6 +18,7 @@ use crate::{
         Answer, Call, Consistency, Expected, Found, OperationId, Origin, Outcome, Staleness,
     },
     record::SharedRecord,
+    workload::etcd::EtcdCalls,
 };
 
 /// How long a call may take in all.
@@ -34,6 +35,8 @@ pub(super) struct Caller {
     /// One client for each place, and one that knows all nodes.
     of_node: Vec<Client>,
     roaming: Option<Client>,
+    /// Set if it speaks etcd's protocol instead.
+    etcd: Option<EtcdCalls>,
     node: u32,
     session: Option<Numbered>,
 }
@@ -66,11 +69,36 @@ impl Caller {
             number,
             of_node: (0..places).map(|node| client(&[node], false)).collect(),
             roaming: (number % 2 == 1).then(|| client(&order, discover)),
+            etcd: None,
             node: order[0],
             dice,
             record,
             session: None,
         }
+    }
+
+    /// The same client, over etcd's protocol: one node at a time, and nothing is sent twice.
+    pub(super) fn over_etcd(mut self, places: u32, net: Arc<dyn Net>) -> Self {
+        self.etcd = Some(EtcdCalls::new(places, net, self.record.clone()));
+        self
+    }
+
+    /// Whether it speaks etcd's protocol.
+    pub(super) const fn is_over_etcd(&self) -> bool {
+        self.etcd.is_some()
+    }
+
+    /// Its calls over etcd's protocol.
+    ///
+    /// # Panics
+    /// If it speaks the native one.
+    pub(super) const fn etcd(&self) -> &EtcdCalls {
+        self.etcd.as_ref().expect("a client of etcd's protocol has its calls")
+    }
+
+    /// The node that it asks.
+    pub(super) const fn node(&self) -> u32 {
+        self.node
     }
 
     /// Asks another node from now on.
@@ -93,10 +121,14 @@ impl Caller {
     /// Carries out `call`; its outcome is noted.
     pub(super) async fn call(&mut self, call: Call) -> Outcome {
         let id = self.begin(call.clone());
-        let (outcome, member) = self.carry_out(&call).await;
+        let (outcome, member) = match &self.etcd {
+            Some(etcd) => etcd.carry_out(self.node, &call, &mut self.dice).await,
+            None => self.carry_out(&call).await,
+        };
         let settled = matches!(outcome, Outcome::Ok { .. });
         self.end(id, member, outcome.clone());
-        if !settled {
+        // Whoever asks one node only would never see another one lag.
+        if !settled || self.etcd.is_some() && self.dice.percent(10) {
             self.move_on();
         }
         outcome
@@ -131,6 +163,7 @@ impl Caller {
                 let consistency = match consistency {
                     Consistency::Linearizable => AskedConsistency::Linearizable,
                     Consistency::Stale => AskedConsistency::Stale,
+                    Consistency::Past(_) => unreachable!("only etcd's clients read the past"),
                 };
                 let request = GetRequest { consistency, ..GetRequest::new(key.clone()) };
                 let answer = client.get(request).await.map(|answer| {
@@ -184,12 +217,18 @@ impl Caller {
                 });
                 ended(answer, true)
             }
+            Call::LeaseTimeToLive { .. } | Call::Compact { .. } => {
+                unreachable!("only etcd's clients ask for this")
+            }
         }
     }
 
     /// What makes the next write recognisable: nothing, a key, or a number of the session, which
     /// is opened first.
     pub(super) async fn next_origin(&mut self) -> Origin {
+        if self.etcd.is_some() {
+            return Origin::Unnumbered;
+        }
         match self.dice.below(3) {
             0 => Origin::Unnumbered,
             1 => Origin::Key(Bytes::from(format!("{:016x}", self.dice.next_u64()))),

@@ -39,6 +39,9 @@ pub(super) async fn run(mut caller: Caller, orders: Orders) {
         // A forgotten lease ends by itself.
         if caller.dice.percent(60) {
             caller.call(Call::LeaseRevoke { lease }).await;
+            if caller.is_over_etcd() {
+                ask_after(&mut caller, lease).await;
+            }
         }
     }
     orders.one_stopped();
@@ -47,12 +50,24 @@ pub(super) async fn run(mut caller: Caller, orders: Orders) {
 async fn hold(caller: &mut Caller, lease: u64, ttl_ms: u64, orders: &Orders) {
     for _renewal in 0..caller.dice.below(5) {
         pause(caller, ttl_ms / 4, ttl_ms / 2).await;
+        if caller.is_over_etcd() && caller.dice.percent(40) {
+            caller.call(Call::LeaseTimeToLive { lease }).await;
+        }
         let kept = caller.call(Call::LeaseKeepAlive { lease }).await;
         let ended =
             matches!(kept, Outcome::Ok { answer: Answer::LeaseKeptAlive { ttl_ms: None }, .. });
         if ended || orders.is_stopped() {
             return;
         }
+    }
+}
+
+/// Asks after a lease that was just revoked, and tries to renew it.
+async fn ask_after(caller: &mut Caller, lease: u64) {
+    if caller.dice.percent(60) {
+        caller.move_on();
+        caller.call(Call::LeaseKeepAlive { lease }).await;
+        caller.call(Call::LeaseTimeToLive { lease }).await;
     }
 }
 

@@ -1,10 +1,11 @@
 //! The clients of a run: what they do all the time while the scenario makes trouble.
 //!
-//! They speak the real HTTP API through the real Rust client over the simulated network. Each
-//! notes every call before it is sent and when it ends. All live on one host, so that their calls
+//! They speak the real HTTP API through the real Rust client over the simulated network, or etcd's
+//! protocol over gRPC. Each notes every call before it is sent and when it ends. All live on one host, so that their calls
 //! are noted in the order of time.
 
 mod caller;
+mod etcd;
 mod holder;
 mod operator;
 mod watcher;
@@ -50,6 +51,23 @@ pub struct Workload {
     pub watchers: u32,
     /// Clients that compete for one lock, held by a lease.
     pub holders: u32,
+    /// The protocol of all of them.
+    pub protocol: Protocol,
+    /// Clients of etcd's protocol that compact.
+    pub compactors: u32,
+    /// Clients of etcd's protocol that read keys as they were.
+    pub past_readers: u32,
+    /// How long a watcher of etcd's protocol does not read now and then, in milliseconds.
+    pub naps_ms: RangeInclusive<u64>,
+}
+
+/// How clients speak to nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// The HTTP API.
+    Native,
+    /// The etcd v3 API.
+    Etcd,
 }
 
 impl Default for Workload {
@@ -62,6 +80,10 @@ impl Default for Workload {
             value_len: 16,
             watchers: 1,
             holders: 2,
+            protocol: Protocol::Native,
+            compactors: 0,
+            past_readers: 0,
+            naps_ms: 200..=1_500,
         }
     }
 }
@@ -134,7 +156,11 @@ pub(crate) async fn run(
     let life = async move {
         let caller = |client: u32| {
             let dice = Dice::derive(seed, "client", u64::from(client));
-            Caller::new(client, places, dice, Arc::clone(&net), record.clone())
+            let caller = Caller::new(client, places, dice, Arc::clone(&net), record.clone());
+            match workload.protocol {
+                Protocol::Native => caller,
+                Protocol::Etcd => caller.over_etcd(places, Arc::clone(&net)),
+            }
         };
         let mut client = 0;
         let mut next = || {
@@ -149,7 +175,19 @@ pub(crate) async fn run(
             world::spawn(holder::run(next(), orders.clone()));
         }
         for _watcher in 0..workload.watchers {
-            world::spawn(watcher::run(next(), orders.clone()));
+            match workload.protocol {
+                Protocol::Native => world::spawn(watcher::run(next(), orders.clone())),
+                Protocol::Etcd => {
+                    let naps_ms = workload.naps_ms.clone();
+                    world::spawn(etcd::watcher::run(next(), naps_ms, orders.clone()))
+                }
+            };
+        }
+        for _compactor in 0..workload.compactors {
+            world::spawn(etcd::compactor::run(next(), orders.clone()));
+        }
+        for _reader in 0..workload.past_readers {
+            world::spawn(etcd::past_reader::run(next(), workload.keys, orders.clone()));
         }
         let operator = Operator::new(places, &net, record.clone(), orders.clone());
         while !orders.inner.check.load(Ordering::Relaxed) {

@@ -175,7 +175,9 @@ fn interval<'a>(
         }),
         Answer::LeaseGranted { .. }
         | Answer::LeaseKeptAlive { .. }
-        | Answer::LeaseRevoked { .. } => None,
+        | Answer::LeaseRevoked { .. }
+        | Answer::LeaseTold { .. }
+        | Answer::Compacted => None,
     });
     // The answer to a repetition carries the revision of the first one, which does not say when
     // the repetition came.
