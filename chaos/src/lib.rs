@@ -20,6 +20,7 @@ pub mod checkers;
 pub mod cluster;
 pub mod dice;
 pub mod disk;
+pub mod etcd_record;
 pub mod history;
 pub mod network;
 pub mod panics;

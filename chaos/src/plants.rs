@@ -142,6 +142,66 @@ pub const PLANTS: &[Plant] = &[
         scenario: "members-come-and-go",
         rules: &[Rule::IdentityReused],
     },
+    Plant {
+        name: "apply-again-after-start",
+        summary: "the first command after a start from a snapshot is applied twice",
+        scenario: "etcd-crashes",
+        rules: &[Rule::SameState, Rule::ApplyOrder],
+    },
+    Plant {
+        name: "skip-after-start",
+        summary: "the first command after a start from a snapshot is taken for applied",
+        scenario: "etcd-alone",
+        rules: &[Rule::LostWrite, Rule::Revisions, Rule::ApplyOrder],
+    },
+    Plant {
+        name: "one-snapshot-only",
+        summary: "a node cannot take a second snapshot from the leader before it has applied anything",
+        scenario: "etcd-snapshots",
+        rules: &[Rule::NodePanicked],
+    },
+    Plant {
+        name: "forgive-compacted-read",
+        summary: "followers apply a transaction that reads what was compacted, the leader does not",
+        scenario: "etcd-steady",
+        rules: &[Rule::SameState, Rule::RefusedHadNoEffect],
+    },
+    Plant {
+        name: "progress-ahead",
+        summary: "a watch is told that it is up to date before it has been told everything",
+        scenario: "etcd-steady",
+        rules: &[Rule::WatchOrder, Rule::WatchComplete, Rule::WatchStream],
+    },
+    Plant {
+        name: "watch-ignores-start",
+        summary: "a watch that follows is told of what was before its start",
+        scenario: "etcd-partitions",
+        rules: &[Rule::WatchOrder, Rule::WatchStream],
+    },
+    Plant {
+        name: "repeat-watch-event",
+        summary: "a watch that reads the past is told of a revision twice",
+        scenario: "etcd-steady",
+        rules: &[Rule::WatchOrder],
+    },
+    Plant {
+        name: "lose-slow-watch",
+        summary: "a watch that did not read for long goes on behind a revision that it was not told",
+        scenario: "etcd-slow-watchers",
+        rules: &[Rule::WatchComplete],
+    },
+    Plant {
+        name: "drop-delete-at-compaction",
+        summary: "a watch is not told of a deletion at the compaction revision",
+        scenario: "etcd-steady",
+        rules: &[Rule::WatchComplete],
+    },
+    Plant {
+        name: "renew-revoked",
+        summary: "the renewal of a lease that is gone is said to have succeeded",
+        scenario: "etcd-steady",
+        rules: &[Rule::LeaseRevived],
+    },
 ];
 
 /// The bug of this name.

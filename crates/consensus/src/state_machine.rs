@@ -18,8 +18,8 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use mainstay_kv::{
-    Changes, Command, Envelope, EnvelopeError, QueryError, Store, StoreRestore, UnreadChanges,
-    outcome::Applied,
+    Changes, Command, Envelope, EnvelopeError, Operation, QueryError, Store, StoreRestore,
+    UnreadChanges, outcome::Applied,
 };
 use mainstay_storage::{SnapshotReader, Storage};
 use mainstay_world::{Buggify, Instant};
@@ -209,6 +209,19 @@ pub(crate) struct StateMachine {
     failure: watch::Sender<Option<String>>,
     last_applied: Option<LogId>,
     membership: StoredMembership,
+    /// Where the store came from, for bugs that are planted.
+    origin: StoreOrigin,
+}
+
+/// Where the store of a process came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoreOrigin {
+    /// It grew from nothing, or has applied entries since.
+    Applied,
+    /// From this node's own snapshot, and nothing was applied since.
+    Stored,
+    /// From the leader.
+    Received,
 }
 
 /// A committed entry that this program cannot apply. It goes no further: another replica would
@@ -254,6 +267,7 @@ impl StateMachine {
             failure,
             last_applied: None,
             membership: OpenraftMembership::default(),
+            origin: StoreOrigin::Applied,
         }
     }
 
@@ -322,7 +336,19 @@ impl StateMachine {
         let mut answers = Vec::with_capacity(commands.len());
         {
             let mut store = self.store.lock_mut();
-            for (term, envelope, responder, mark) in commands {
+            for (term, mut envelope, responder, mark) in commands {
+                if responder.is_none() && self.buggify.is_planted("forgive-compacted-read") {
+                    forgive_reads(envelope.as_mut());
+                }
+                if self.origin == StoreOrigin::Stored && envelope.is_some() {
+                    self.origin = StoreOrigin::Applied;
+                    if self.buggify.is_planted("apply-again-after-start") {
+                        envelope.clone().map(|envelope| store.apply(envelope, term));
+                    }
+                    if self.buggify.is_planted("skip-after-start") {
+                        envelope = None;
+                    }
+                }
                 if let Some(Command::Compact { revision }) =
                     envelope.as_ref().map(|envelope| &envelope.proposal.command)
                 {
@@ -443,9 +469,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 {
                     self.store.note_old_format(last.index);
                 }
+                self.origin = StoreOrigin::Stored;
                 restored
             }
             SnapshotData::Received { store, removed } => {
+                let second = std::mem::replace(&mut self.origin, StoreOrigin::Received)
+                    == StoreOrigin::Received;
+                assert!(
+                    !second || !self.buggify.is_planted("one-snapshot-only"),
+                    "a snapshot came while another one was being dealt with"
+                );
                 if let Some(last) = &meta.last_log_id {
                     self.storage.install_mark(position(last)).await.map_err(io::Error::other)?;
                 }
@@ -618,6 +651,14 @@ fn stored_snapshot(
 ) -> io::Result<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>> {
     let mark = SnapshotMark::from_bytes(&reader.info().meta)?;
     Ok(openraft::Snapshot { meta: mark.into_meta(), snapshot: SnapshotData::Stored(reader) })
+}
+
+/// A planted bug: followers do not see that a transaction reads what was compacted.
+fn forgive_reads(envelope: Option<&mut Envelope>) {
+    let command = envelope.map(|envelope| &mut envelope.proposal.command);
+    if let Some(Command::Txn(txn)) = command {
+        txn.success.retain(|operation| !matches!(operation, Operation::Range(_)));
+    }
 }
 
 /// A hash as two numbers, the lower half first.

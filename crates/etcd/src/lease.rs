@@ -125,7 +125,9 @@ async fn keep_alive(
     let kept = api.door.lease_keep_alive(api.caller_on_stream(), id.cast_unsigned()).await;
     let ttl = match kept {
         Ok(kept) => seconds_up(kept.outcome),
-        Err(DoorError::Refused(Refusal::LeaseNotFound { .. })) => 0,
+        Err(DoorError::Refused(Refusal::LeaseNotFound { .. })) => {
+            i64::from(api.door.buggify().is_planted("renew-revoked"))
+        }
         Err(error) => return Err(error::of_door(error)),
     };
     Ok(LeaseKeepAliveResponse { header, id, ttl })

@@ -267,8 +267,10 @@ impl WatchStream {
         }
         // The revision first, then what was told; see `WatchPosition`. One below what was told
         // already would take the client back.
-        let revision = self.api.door.watched_revision();
-        if signed(revision) >= self.told_revision && self.watchers.have_told(revision) {
+        let planted = self.api.door.buggify().is_planted("progress-ahead");
+        let revision = if planted { self.api.revision() } else { self.api.door.watched_revision() };
+        let told = planted || self.watchers.have_told(revision);
+        if signed(revision) >= self.told_revision && told {
             self.progress_wanted = false;
             let answer = WatchResponse { watch_id: NO_WATCHER, ..self.answer_at(revision) };
             self.answers.push_back(answer);

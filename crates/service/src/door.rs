@@ -13,7 +13,7 @@ use mainstay_kv::{
     Origin, Outcome, Put, PutOutcome, QueryError, RangeAnswer, RangeQuery, Refusal, Settings,
     Store, Txn, TxnOutcome,
 };
-use mainstay_world::World;
+use mainstay_world::{Buggify, World};
 
 use crate::{
     admission::{Admission, Limits},
@@ -420,6 +420,12 @@ impl Door {
     /// Runs a short read of this node's store as it is, for status and metrics.
     pub fn store<T>(&self, read: impl FnOnce(&Store) -> T) -> T {
         self.consensus().read(read)
+    }
+
+    /// What a simulation injects; nothing in production.
+    #[must_use]
+    pub fn buggify(&self) -> &Buggify {
+        self.0.hub.buggify()
     }
 
     /// Where writes are held.

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use mainstay_kv::{KeyRange, QueryError};
+use mainstay_kv::{Changes, EventKind, KeyRange, QueryError};
 
 use crate::{
     watch_hub::{Behind, Followed, WatchHub},
@@ -220,8 +220,10 @@ impl Watch {
                     if self.request.catch_up_when_slow =>
                 {
                     self.leave();
+                    let lost = u64::from(self.hub.buggify().is_planted("lose-slow-watch"));
+                    let next_revision = resume_revision + lost;
                     let ready = VecDeque::new();
-                    self.state = State::CatchingUp { next_revision: resume_revision, ready };
+                    self.state = State::CatchingUp { next_revision, ready };
                     return None;
                 }
                 Next::End(end) => end,
@@ -255,7 +257,8 @@ impl Watch {
         // With no room one revision is read at a time, so that everybody gets on.
         let bytes_max = if self.hub.has_room() { CATCH_UP_SLICE_BYTES } else { 1 };
         match self.hub.changes_of(&self.request.range, *next_revision, bytes_max) {
-            Ok(changes) => {
+            Ok(mut changes) => {
+                spoil(&self.hub, &self.request.range, &mut changes);
                 for revision in changes.revisions {
                     let wanted: Vec<usize> = (0..revision.events.len())
                         .filter(|at| passes(&self.request, &revision.events[*at]))
@@ -313,6 +316,24 @@ impl Watch {
         }
         self.position.set(None);
         self.state = State::Ended;
+    }
+}
+
+/// Planted bugs: what is read of the past lacks deletions at the compaction revision, or has a
+/// revision twice.
+fn spoil(hub: &WatchHub, range: &KeyRange, changes: &mut Changes) {
+    if hub.buggify().is_planted("drop-delete-at-compaction")
+        && let Err(QueryError::Compacted { compact_revision, .. }) = hub.changes_of(range, 0, 1)
+    {
+        for revision in &mut changes.revisions {
+            let at_compaction = revision.revision == compact_revision;
+            revision.events.retain(|event| !(at_compaction && event.kind == EventKind::Delete));
+        }
+    }
+    if hub.buggify().is_planted("repeat-watch-event")
+        && let Some(last) = changes.revisions.last().cloned()
+    {
+        changes.revisions.push(last);
     }
 }
 

@@ -217,11 +217,12 @@ impl WatchHub {
         if self.buggify.is_planted("drop-watch-event") && number.is_multiple_of(16) {
             return 0;
         }
+        let ignores_start = self.buggify.is_planted("watch-ignores-start");
         let mut wanted = std::mem::take(&mut followers.wanted);
         for (at, event) in revision.events.iter().enumerate() {
             followers.index.watching(&event.pair.key, &mut |id| {
                 if let Some(follower) = followers.by_id.get(&id)
-                    && number >= follower.from_revision
+                    && (number >= follower.from_revision || ignores_start)
                     && passes(&follower.request, event)
                 {
                     wanted.push((id, at));
@@ -325,6 +326,10 @@ impl WatchHub {
         bytes_max: usize,
     ) -> Result<Changes, QueryError> {
         self.source.changes_of(range, from_revision, bytes_max)
+    }
+
+    pub(crate) const fn buggify(&self) -> &Buggify {
+        &self.buggify
     }
 
     pub(crate) fn dispatched_revision(&self) -> u64 {
