@@ -54,6 +54,7 @@ mod detector;
 mod endpoint;
 mod endpoints;
 mod error;
+mod import;
 mod json;
 mod kept_lease;
 mod keys;
@@ -82,6 +83,7 @@ pub use detector::{
 };
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{CallError, Failure, Problem, TookEffect};
+pub use import::{ImportProgress, ImportState};
 pub use json::pair_json;
 pub use kept_lease::KeptLease;
 pub use keys::{
@@ -92,7 +94,8 @@ pub use leader::LeaderChange;
 pub use lease::{Lease, LeaseGranted};
 pub use lock::{Lock, LockRequest};
 pub use mainstay_kv::{
-    Event, EventKind, Origin, RevisionChanges, command, outcome,
+    Event, EventKind, IMPORT_FORMAT, Import, ImportedLease, Origin, RevisionChanges, command,
+    outcome,
     query::{KeyValue, RangeQuery},
 };
 pub use member::{MemberChange, NewMember};

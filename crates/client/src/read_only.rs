@@ -30,6 +30,8 @@ pub enum ReadOnly {
     StorageFailed,
     /// An operator wants the data to stay as it is.
     Operator,
+    /// An import is filling the cluster.
+    Import,
     /// The site has no permit to take writes.
     DisasterRecovery,
     /// A reason that this client does not know yet.
@@ -45,6 +47,7 @@ impl ReadOnly {
             "disk_reserve" => Self::DiskReserve,
             "storage_failed" => Self::StorageFailed,
             "operator" => Self::Operator,
+            "import" => Self::Import,
             "disaster_recovery" => Self::DisasterRecovery,
             other => Self::Other(other.to_owned()),
         }
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn every_word_of_the_api_is_a_reason_and_a_new_one_is_kept() {
-        for word in ["no_quorum", "quota", "disk_reserve", "storage_failed", "operator"] {
+        for word in ["no_quorum", "quota", "disk_reserve", "storage_failed", "operator", "import"] {
             assert!(!matches!(ReadOnly::of(word), ReadOnly::Other(_)), "{word}");
         }
         assert_eq!(ReadOnly::of("disaster_recovery"), ReadOnly::DisasterRecovery);

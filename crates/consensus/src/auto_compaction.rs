@@ -40,14 +40,15 @@ impl AutoCompaction {
         let mut ages = RevisionAges::default();
         loop {
             world::sleep(INTERVAL).await;
-            let (settings, revision, compacted) = self.store.read(|store| {
-                (store.settings().clone(), store.revision(), store.compact_revision())
+            let (settings, revision, compacted, importing) = self.store.read(|store| {
+                let importing = store.import_source().is_some();
+                (store.settings().clone(), store.revision(), store.compact_revision(), importing)
             });
             let age = Duration::from_millis(settings.compaction_age_ms);
             let now = Instant::now();
             ages.note(now, revision, age);
             // What an operator holds still keeps its history as well.
-            if !self.leadership.borrow().leads || settings.read_only {
+            if !self.leadership.borrow().leads || settings.read_only || importing {
                 continue;
             }
             let aged = ages.older_than(now, age);

@@ -67,6 +67,8 @@ pub enum ReadOnlyReason {
     StorageFailed,
     /// An operator wants it so: the setting `read_only`.
     Operator,
+    /// An import is filling the store.
+    Import,
     /// The site has no permit to take writes: another one may have its title.
     DisasterRecovery,
 }
@@ -81,17 +83,19 @@ impl ReadOnlyReason {
             Self::DiskReserve => "disk_reserve",
             Self::StorageFailed => "storage_failed",
             Self::Operator => "operator",
+            Self::Import => "import",
             Self::DisasterRecovery => "disaster_recovery",
         }
     }
 
     /// All reasons.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoQuorum,
         Self::Quota,
         Self::DiskReserve,
         Self::StorageFailed,
         Self::Operator,
+        Self::Import,
         Self::DisasterRecovery,
     ];
 
@@ -104,6 +108,7 @@ impl ReadOnlyReason {
             Self::DiskReserve => "the disk is nearly full",
             Self::StorageFailed => "the storage of this node failed",
             Self::Operator => "an operator made the cluster read-only",
+            Self::Import => "an import is filling the cluster",
             Self::DisasterRecovery => "this site has no permit to take writes",
         }
     }
@@ -117,6 +122,7 @@ impl ReadOnlyReason {
             Self::DiskReserve => "make room on the disk of the data folder",
             Self::StorageFailed => "restart this node, others may take writes meanwhile",
             Self::Operator => "mainstay read-only off lets writes in again",
+            Self::Import => "it ends with the import: repeat mainstay import-etcd to go on with it",
             Self::DisasterRecovery => "write at the site that has the title",
         }
     }

@@ -162,6 +162,7 @@ fn of_read_only(reason: ReadOnlyReason) -> Status {
         // An etcd whose disk fails is gone; its clients go elsewhere.
         ReadOnlyReason::StorageFailed => server_stopped(),
         ReadOnlyReason::Operator => of_refusal(&Refusal::ReadOnly),
+        ReadOnlyReason::Import => of_refusal(&Refusal::Importing),
         ReadOnlyReason::DisasterRecovery => unhealthy(),
     }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{query::RangeQuery, settings::Settings};
+use crate::{import::Import, query::RangeQuery, settings::Settings};
 
 /// A command of the replicated state machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ pub enum Command {
         /// The number of the rules.
         format: u64,
     },
+    /// A step of taking over another store; from format 2 on.
+    Import(Import),
 }
 
 /// Writes one key.
@@ -184,6 +186,7 @@ impl Command {
             | Self::Delete(_)
             | Self::Compact { .. }
             | Self::LeaseGrant { .. }
+            | Self::Import(_)
             | Self::Replicated { .. } => true,
             Self::Txn(txn) => !txn.is_read_only(),
             Self::Tick

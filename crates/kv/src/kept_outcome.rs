@@ -81,6 +81,8 @@ impl Refusal {
             | Self::AnswerTooLarge { .. } => true,
             Self::SpaceExceeded { .. }
             | Self::ReadOnly
+            | Self::Import(_)
+            | Self::Importing
             | Self::SessionEnded { .. }
             | Self::SessionNumberForgotten { .. }
             | Self::SessionWindowExceeded { .. }

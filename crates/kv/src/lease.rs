@@ -138,6 +138,11 @@ impl LeaseTable {
         self.leases.contains_key(&id)
     }
 
+    /// The time to live that a lease was granted, and how many keys it has.
+    pub(crate) fn ttl_and_keys(&self, id: u64) -> Option<(u64, usize)> {
+        self.leases.get(&id).map(|lease| (lease.ttl_ms, lease.keys.len()))
+    }
+
     /// Notes that a key moved from one lease to another; 0 is none.
     pub(crate) fn move_key(&mut self, key: Key, from: u64, to: u64) {
         if from == to {

@@ -33,6 +33,7 @@ mod compaction;
 mod envelope;
 mod epoch;
 mod idempotency;
+mod import;
 mod kept_outcome;
 mod key;
 mod keyspace;
@@ -65,6 +66,7 @@ pub use envelope::{
 };
 pub use epoch::EPOCH_JUMP;
 pub use idempotency::IDEMPOTENCY_KEY_LEN_MAX;
+pub use import::{IMPORT_FORMAT, Import, ImportRefusal, ImportedLease};
 pub use lease::{LEASE_TTL_MS_MAX, LEASES_MAX, LeaseView};
 pub use nesting::TXN_DEPTH_MAX;
 pub use outcome::{

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::query::{KeyValue, QueryError, RangeAnswer};
+use crate::{
+    import::ImportRefusal,
+    query::{KeyValue, QueryError, RangeAnswer},
+};
 
 /// The result of applying one envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +60,13 @@ pub enum Outcome {
     Configured,
     /// Of a command of a source site.
     Replicated,
+    /// Of a step of an import.
+    Imported {
+        /// Keys in the store now.
+        keys: u64,
+        /// Leases in the store now.
+        leases: u64,
+    },
 }
 
 /// What a put did.
@@ -253,4 +263,14 @@ pub enum Refusal {
          taken again when an operator ends it: mainstay read-only off"
     )]
     ReadOnly,
+    /// A step of an import that cannot be taken.
+    #[error(transparent)]
+    Import(#[from] ImportRefusal),
+    /// An import is going on.
+    #[error(
+        "an import is filling this cluster; the data is safe, reads show what has arrived so far, \
+         and writes are taken when it has ended: repeat mainstay import-etcd to go on with it, or \
+         give it up with --abandon"
+    )]
+    Importing,
 }

@@ -12,7 +12,7 @@ use crate::{
     kept_outcome::KeptOutcome,
     key::Key,
     snapshot::{
-        CHECKSUM_LEN, CHUNK_HEADER_LEN, ChunkKind, Header, IdempotencyRow, LeaseRow,
+        CHECKSUM_LEN, CHUNK_HEADER_LEN, ChunkKind, Header, IdempotencyRow, ImportRow, LeaseRow,
         ROW_HEADER_LEN, SNAPSHOT_FORMAT, SessionOutcomeRow, SessionRow,
     },
     store::Store,
@@ -151,6 +151,7 @@ impl StoreRestore {
         while let Some(row) = rows.next()? {
             let what = match kind {
                 ChunkKind::Header => self.header(rows.decode(row)?)?,
+                ChunkKind::Import => self.import(rows.decode(row)?),
                 ChunkKind::Leases => self.lease(rows.decode(row)?),
                 ChunkKind::Sessions => self.session(rows.decode(row)?),
                 ChunkKind::SessionOutcomes => self.session_outcome(rows.decode(row)?),
@@ -184,8 +185,10 @@ impl StoreRestore {
     }
 
     fn next_kind(&self, kind: u8) -> Result<ChunkKind, RestoreError> {
-        const KINDS: [ChunkKind; 7] = [
+        // In their order.
+        const KINDS: [ChunkKind; 8] = [
             ChunkKind::Header,
+            ChunkKind::Import,
             ChunkKind::Leases,
             ChunkKind::Sessions,
             ChunkKind::SessionOutcomes,
@@ -195,11 +198,12 @@ impl StoreRestore {
         ];
         let first = self.next_chunk == 0;
         let ended = !first && self.kind == ChunkKind::End;
-        KINDS
-            .into_iter()
-            .find(|known| *known as u8 == kind)
+        let place = |kind: u8| KINDS.iter().position(|known| *known as u8 == kind);
+        let place_before = place(self.kind as u8);
+        place(kind)
+            .filter(|place| Some(*place) >= place_before && !ended)
+            .map(|place| KINDS[place])
             .filter(|kind| first == (*kind == ChunkKind::Header))
-            .filter(|kind| *kind as u8 >= self.kind as u8 && !ended)
             .ok_or(RestoreError::Kind { number: self.next_chunk, kind })
     }
 
@@ -228,6 +232,13 @@ impl StoreRestore {
         self.store.set_settings(header.settings.clone());
         self.header = Some(header);
         Ok(Ok(()))
+    }
+
+    fn import(&mut self, row: ImportRow) -> Result<(), &'static str> {
+        match self.store.import_source.replace(row.source) {
+            None => Ok(()),
+            Some(_) => Err("there are two imports"),
+        }
     }
 
     fn lease(&mut self, row: LeaseRow) -> Result<(), &'static str> {

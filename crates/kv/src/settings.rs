@@ -11,7 +11,12 @@ use crate::{envelope::ENVELOPE_BYTES_MAX, lease::LEASE_TTL_MS_MAX, outcome::Refu
 ///
 /// `apply` does not look at it, or two versions would make different things of one entry: whoever
 /// owns the log stops before an entry that goes further.
-pub const SETTINGS_FORMAT: u64 = 1;
+///
+/// | format | adds |
+/// |---|---|
+/// | 1 | everything that is not named below |
+/// | 2 | imports, see [`Command::Import`](crate::Command::Import) |
+pub const SETTINGS_FORMAT: u64 = 2;
 
 /// The settings of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

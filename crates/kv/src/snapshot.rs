@@ -15,10 +15,11 @@
 //! 9   rows, each a length as u32 and that many bytes of codec
 //! ```
 //!
-//! The first holds one row, a [`Header`], which says what the rest must add up to. Then come
-//! leases by id, sessions by id, their outcomes, idempotency keys by sequence, and versions by
-//! position. The last chunk is empty and says that nothing is missing. Where the bytes are kept, and under
-//! what file header, is not known here.
+//! The first holds one row, a [`Header`], which says what the rest must add up to. While an import
+//! lasts, a chunk with its source follows, and the format is 2 instead of 1. Then come leases by
+//! id, sessions by id, their outcomes, idempotency keys by sequence, and versions by position. The
+//! last chunk is empty and says that nothing is missing. Where the bytes are kept, and under what
+//! file header, is not known here.
 
 use std::sync::Arc;
 
@@ -28,7 +29,10 @@ use serde::{Deserialize, Serialize};
 use crate::{key::Key, session::Session, settings::Settings, store::Store, version::Position};
 
 /// The newest snapshot format that this version writes and reads.
-pub const SNAPSHOT_FORMAT: u16 = 1;
+pub const SNAPSHOT_FORMAT: u16 = 2;
+
+/// The format of a snapshot with nothing in it that came later.
+const PLAIN_FORMAT: u16 = 1;
 
 /// Length of what stands in front of a chunk's content.
 pub(crate) const CHUNK_HEADER_LEN: usize = 9;
@@ -49,6 +53,8 @@ pub(crate) enum ChunkKind {
     IdempotencyKeys = 4,
     Versions = 5,
     End = 6,
+    /// After the header.
+    Import = 7,
 }
 
 /// The first chunk: where the state stands, and what the rows must add up to.
@@ -63,6 +69,12 @@ pub(crate) struct Header {
     pub(crate) wall_ms: u64,
     pub(crate) settings: Settings,
     pub(crate) hash: u128,
+}
+
+/// The import that is going on.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct ImportRow {
+    pub(crate) source: u64,
 }
 
 /// A lease; its keys follow from the versions.
@@ -106,6 +118,7 @@ pub struct SnapshotWalk {
     bytes_estimate: u64,
     stage: Stage,
     chunk_number: u32,
+    import_source: Option<u64>,
     leases: Vec<LeaseRow>,
     sessions: Vec<Arc<Session>>,
     /// How far the rows of the present stage are written.
@@ -122,6 +135,7 @@ pub(crate) struct Pin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Header,
+    Import,
     Leases,
     Sessions,
     SessionOutcomes,
@@ -180,7 +194,7 @@ impl Store {
         SnapshotWalk {
             token,
             header: Header {
-                format: SNAPSHOT_FORMAT,
+                format: if self.import_source.is_some() { SNAPSHOT_FORMAT } else { PLAIN_FORMAT },
                 sequence: self.sequence,
                 revision: self.revision(),
                 compact_revision: self.compact_revision(),
@@ -193,6 +207,7 @@ impl Store {
             bytes_estimate: self.space().bytes,
             stage: Stage::Header,
             chunk_number: 0,
+            import_source: self.import_source,
             leases: self.leases.rows().map(lease).collect(),
             sessions: self.sessions.share(),
             position: (0, 0),
@@ -209,7 +224,8 @@ impl Store {
             let chunk = self.chunk(walk, bytes_budget.max(1));
             let next = match (walk.stage, &chunk) {
                 (Stage::Finished, _) => return None,
-                (Stage::Header, _) => Stage::Leases,
+                (Stage::Header, _) => Stage::Import,
+                (Stage::Import, _) => Stage::Leases,
                 (Stage::Leases, None) => Stage::Sessions,
                 (Stage::Sessions, None) => Stage::SessionOutcomes,
                 (Stage::SessionOutcomes, None) => Stage::IdempotencyKeys,
@@ -263,6 +279,10 @@ impl Store {
                 let mut chunk = chunk(ChunkKind::Header);
                 chunk.push(&walk.header);
                 Some(chunk.finish())
+            }
+            Stage::Import => {
+                let row = walk.import_source.map(|source| ((), ImportRow { source }));
+                chunk(ChunkKind::Import).rows(row.into_iter(), |()| ())
             }
             Stage::Leases => {
                 let rows = walk.leases[index..].iter().enumerate();

@@ -45,6 +45,8 @@ pub(crate) enum RowKind {
     Session = 5,
     SessionOutcome = 6,
     IdempotencyKey = 7,
+    /// What is imported; there while an import lasts.
+    Import = 8,
 }
 
 /// Room for the kind and the fields of the largest row.

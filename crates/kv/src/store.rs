@@ -18,6 +18,7 @@ use crate::{
     compaction::sweep_budget,
     envelope::{Envelope, Origin, Proposal},
     idempotency::{IDEMPOTENCY_KEY_LEN_MAX, IdempotencyTable, scoped_key},
+    import::import_hash,
     kept_outcome::{KeptOutcome, request_digest},
     keyspace::Keyspace,
     lease::{LeaseTable, LeaseView},
@@ -54,6 +55,8 @@ pub struct Store {
     pub(crate) sequence: u64,
     pub(crate) clock_ms: u64,
     pub(crate) wall_ms: u64,
+    /// What is being imported, if anything is.
+    pub(crate) import_source: Option<u64>,
     /// A running snapshot walk.
     pub(crate) pin: Option<Pin>,
     /// Encoding space; empty between entries as far as anybody can tell.
@@ -75,6 +78,7 @@ impl Store {
             sequence: 0,
             clock_ms: 0,
             wall_ms: 0,
+            import_source: None,
             pin: None,
             scratch: Vec::new(),
         };
@@ -151,6 +155,7 @@ impl Store {
             .word(self.clock_ms)
             .word(self.wall_ms)
             .finish();
+        sum += import_hash(self.import_source);
         sum += self.settings_hash;
         sum += self.keyspace.log.hash();
         sum += self.leases.hash();
@@ -385,6 +390,9 @@ impl Store {
         if self.settings.read_only && command.is_held_back() {
             return Err(Refusal::ReadOnly);
         }
+        if self.import_source.is_some() && command.waits_for_import() {
+            return Err(Refusal::Importing);
+        }
         command.check(&self.settings)?;
         match command {
             Command::Tick => Ok(Outcome::Ticked),
@@ -441,6 +449,7 @@ impl Store {
                 self.set_settings(Settings { format, ..self.settings.clone() });
                 Ok(Outcome::Configured)
             }
+            Command::Import(step) => self.import(step),
             Command::Replicated { .. } => Err(Refusal::Unsupported),
         }
     }

@@ -28,6 +28,7 @@ impl Command {
             Self::Delete(delete) => check_range(&delete.range),
             Self::Txn(txn) => txn.check(settings),
             Self::Configure(next) => next.check(),
+            Self::Import(step) => step.check(settings),
             Self::Replicated { .. } => Err(Refusal::Unsupported),
             Self::Tick
             | Self::Compact { .. }

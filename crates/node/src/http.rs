@@ -17,6 +17,7 @@ pub(crate) mod cursor;
 pub(crate) mod detector;
 pub(crate) mod front;
 pub(crate) mod health;
+pub(crate) mod import;
 pub(crate) mod json;
 pub(crate) mod keys;
 pub(crate) mod leader;

@@ -35,6 +35,8 @@ pub enum Access<'a> {
     SessionOpen,
     /// Changes the replicated settings.
     Configure,
+    /// Fills the store with that of another cluster.
+    Import,
     /// Has a snapshot taken.
     Snapshot,
     /// Has another node lead.

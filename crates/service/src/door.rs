@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mainstay_consensus::{Consensus, HandOver, MemberChange, MemberRequest, MembershipError};
 use mainstay_kv::{
-    Changes, Command, Delete, DeleteOutcome, KeepAlive, KeyRange, KeyValue, LeaseView, Operation,
-    Origin, Outcome, Put, PutOutcome, QueryError, RangeAnswer, RangeQuery, Refusal, Settings,
-    Store, Txn, TxnOutcome,
+    Changes, Command, Delete, DeleteOutcome, Import, KeepAlive, KeyRange, KeyValue, LeaseView,
+    Operation, Origin, Outcome, Put, PutOutcome, QueryError, RangeAnswer, RangeQuery, Refusal,
+    Settings, Store, Txn, TxnOutcome,
 };
 use mainstay_world::{Buggify, World};
 
@@ -52,6 +52,17 @@ pub struct TxnAnswer {
     pub repeated: bool,
     /// How fresh it is; a transaction that writes is linearizable.
     pub freshness: Freshness,
+}
+
+/// What is in the store, and where it is from while that is not all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportState {
+    /// The source of the import that is going on, if one is.
+    pub source: Option<u64>,
+    /// Keys in the store.
+    pub keys: u64,
+    /// Leases in the store.
+    pub leases: u64,
 }
 
 impl Door {
@@ -260,6 +271,37 @@ impl Door {
         let command = Command::Configure(settings);
         let written = self.0.writes.write("configure", caller, command).await?;
         Ok(written.map(|_outcome| ()))
+    }
+
+    /// Carries out a step of an import; answers with the keys and leases that are in the store.
+    ///
+    /// # Errors
+    /// As [`Door::put`].
+    pub async fn import(
+        &self,
+        caller: Caller,
+        step: Import,
+    ) -> Result<Written<(u64, u64)>, DoorError> {
+        self.allow(&caller, "import", |principal| authorize(principal, Access::Import))?;
+        let written = self.0.writes.write("import", caller, Command::Import(step)).await?;
+        Ok(written.map(|outcome| match outcome {
+            Outcome::Imported { keys, leases } => (keys, leases),
+            other => wrong_kind(&other),
+        }))
+    }
+
+    /// Whether an import is going on, and what is in the store.
+    ///
+    /// # Errors
+    /// As [`Door::range`].
+    pub async fn import_state(&self, caller: &Caller) -> Result<Read<ImportState>, DoorError> {
+        self.allow(caller, "import_state", |principal| authorize(principal, Access::Import))?;
+        self.read(caller, |store| ImportState {
+            source: store.import_source(),
+            keys: store.key_count(),
+            leases: store.lease_count(),
+        })
+        .await
     }
 
     /// Has this node take a snapshot now; answers with the last log index in it.

@@ -37,7 +37,7 @@ pub use admission::Limits;
 pub use audit::{REFUSED_KIND, RefusedRequest};
 pub use authorization::{Access, Denied, authorize};
 pub use caller::{Caller, Consistency, Freshness, Read, Written};
-pub use door::{Door, TxnAnswer};
+pub use door::{Door, ImportState, TxnAnswer};
 pub use error::{DoorError, MembersError, SnapshotError, TransferError};
 pub use gate::{GateClosed, OpenGate, WriteGate};
 pub use read_only::WriteMode;

@@ -1,7 +1,7 @@
 //! Read-only mode: the one place that says whether this node takes writes, and if not, why.
 //!
 //! The reasons come from everywhere: consensus knows of quorum, disk reserve and failed storage, the
-//! store of its quota and of the operator's wish, the write gate of the permit that disaster
+//! store of its quota, of an import and of the operator's wish, the write gate of the permit that disaster
 //! recovery gives. Who asks, for a person, a probe or a metric, asks here; what a refused write is
 //! told is the same reason ([`DoorError::read_only`]).
 //!
@@ -30,6 +30,7 @@ struct Look {
     consensus: Option<ReadOnlyReason>,
     permitted: bool,
     operator: bool,
+    importing: bool,
     full: bool,
 }
 
@@ -44,12 +45,13 @@ impl WriteMode {
     }
 
     fn of(look: Look) -> Self {
-        let Look { consensus, permitted, operator, full } = look;
+        let Look { consensus, permitted, operator, importing, full } = look;
         let reason = match consensus {
             Some(reason @ ReadOnlyReason::StorageFailed) => Some(reason),
             _ if !permitted => Some(ReadOnlyReason::DisasterRecovery),
             Some(reason) => Some(reason),
             None if operator => Some(ReadOnlyReason::Operator),
+            None if importing => Some(ReadOnlyReason::Import),
             None if full => Some(ReadOnlyReason::Quota),
             None => None,
         };
@@ -61,11 +63,15 @@ impl Door {
     /// Whether this node takes writes now, and if not, why.
     #[must_use]
     pub fn write_mode(&self) -> WriteMode {
-        let (operator, full) = self.store(|store| (store.settings().read_only, store.space().full));
+        let (operator, importing, full) = self.store(|store| {
+            let importing = store.import_source().is_some();
+            (store.settings().read_only, importing, store.space().full)
+        });
         WriteMode::of(Look {
             consensus: self.consensus().read_only_reason(),
             permitted: self.gate().may_propose().is_ok(),
             operator,
+            importing,
             full,
         })
     }
@@ -80,6 +86,7 @@ impl DoorError {
             Self::Held(_) => Some(ReadOnlyReason::DisasterRecovery),
             Self::Refused(Refusal::SpaceExceeded { .. }) => Some(ReadOnlyReason::Quota),
             Self::Refused(Refusal::ReadOnly) => Some(ReadOnlyReason::Operator),
+            Self::Refused(Refusal::Importing) => Some(ReadOnlyReason::Import),
             _ => None,
         }
     }
@@ -90,21 +97,24 @@ mod tests {
     use super::*;
     use crate::gate::GateClosed;
 
-    const WELL: Look = Look { consensus: None, permitted: true, operator: false, full: false };
+    const WELL: Look =
+        Look { consensus: None, permitted: true, operator: false, importing: false, full: false };
 
     #[test]
     fn of_several_reasons_the_one_that_takes_the_most_to_pass_is_told() {
-        use ReadOnlyReason::{DisasterRecovery, DiskReserve, NoQuorum, Operator, Quota};
+        use ReadOnlyReason::{DisasterRecovery, DiskReserve, Import, NoQuorum, Operator, Quota};
         let all = Look {
             consensus: Some(ReadOnlyReason::StorageFailed),
             permitted: false,
             operator: true,
+            importing: true,
             full: true,
         };
         for (look, reason) in [
             (WELL, None),
             (Look { full: true, ..WELL }, Some(Quota)),
             (Look { operator: true, full: true, ..WELL }, Some(Operator)),
+            (Look { importing: true, full: true, ..WELL }, Some(Import)),
             (Look { consensus: Some(DiskReserve), operator: true, ..WELL }, Some(DiskReserve)),
             (Look { consensus: Some(NoQuorum), full: true, ..WELL }, Some(NoQuorum)),
             (Look { consensus: Some(NoQuorum), ..all }, Some(DisasterRecovery)),
@@ -120,6 +130,7 @@ mod tests {
         let mut refusals = vec![
             (DoorError::Refused(full), ReadOnlyReason::Quota),
             (DoorError::Refused(Refusal::ReadOnly), ReadOnlyReason::Operator),
+            (DoorError::Refused(Refusal::Importing), ReadOnlyReason::Import),
             (
                 DoorError::Held(GateClosed { why: "the permit has run out" }),
                 ReadOnlyReason::DisasterRecovery,

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use mainstay_consensus::Consensus;
-use mainstay_kv::{Command, Operation, Origin, Outcome, Proposal, Refusal, Settings};
+use mainstay_kv::{Command, Import, Operation, Origin, Outcome, Proposal, Refusal, Settings};
 use mainstay_world::History;
 
 use crate::{
@@ -108,6 +108,10 @@ fn command_bytes(command: &Command) -> usize {
         Command::Put(put) => put.key.len() + put.value.as_ref().map_or(0, |v| v.len()),
         Command::Txn(txn) => txn_bytes(txn),
         Command::LeaseKeepAlive { ids } => ids.len() * size_of::<u64>(),
+        Command::Import(Import::Forget { keys }) => keys.iter().map(|key| key.len()).sum(),
+        Command::Import(Import::Pairs { pairs, .. }) => {
+            pairs.iter().map(|pair| pair.key.len() + pair.value.len()).sum()
+        }
         _ => 0,
     }
 }

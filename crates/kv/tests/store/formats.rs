@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use mainstay_kv::{
-    Command, Compare, Delete, KeyRange, Operand, Operation, Origin, Proposal, Put, RangeEnd,
-    RangeQuery, Relation, Settings, SortOrder, SortTarget, Store, StoreRestore, Txn,
+    Command, Compare, Delete, Import, ImportedLease, KeyRange, KeyValue, Operand, Operation,
+    Origin, Proposal, Put, RangeEnd, RangeQuery, Relation, Settings, SortOrder, SortTarget, Store,
+    StoreRestore, Txn,
 };
 
 use crate::world::{World, bytes, put, put_leased};
@@ -73,6 +74,30 @@ fn commands() -> Vec<(Command, &'static str)> {
             "0a0102030165",
         ),
         (Command::RaiseFormat { format: 2 }, "0b02"),
+        (Command::Import(Import::Begin { source: 7 }), "0c0007"),
+        (Command::Import(Import::Forget { keys: vec![bytes("k")] }), "0c0101016b"),
+        (
+            Command::Import(Import::Leases {
+                ended: vec![5],
+                granted: vec![ImportedLease { id: 1, ttl_ms: 60_000 }],
+            }),
+            "0c0201050101fb60ea",
+        ),
+        (
+            Command::Import(Import::Pairs {
+                after_revision: 2,
+                pairs: vec![KeyValue {
+                    key: bytes("k"),
+                    value: bytes("v"),
+                    create_revision: 3,
+                    mod_revision: 4,
+                    version: 2,
+                    lease: 1,
+                }],
+            }),
+            "0c030201016b017603040201",
+        ),
+        (Command::Import(Import::End { after_revision: 4, revision: 9 }), "0c040409"),
     ]
 }
 

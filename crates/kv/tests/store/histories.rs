@@ -10,7 +10,7 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::{
     model::Model,
-    steps::{Director, Step, query, revision, steps},
+    steps::{Director, Step, import, query, revision, steps},
 };
 
 /// Everything that can be asked of both, beside ranges and changes.
@@ -20,6 +20,7 @@ fn compare_summaries(store: &Store, model: &Model) -> Result<(), TestCaseError> 
     prop_assert_eq!(store.compact_revision(), model.compact_revision);
     prop_assert_eq!(store.clock_ms(), model.clock_ms);
     prop_assert_eq!(store.settings(), &model.settings);
+    prop_assert_eq!(store.import_source(), model.import_source);
     prop_assert_eq!(store.key_count(), model.key_count());
     prop_assert_eq!(store.version_count(), model.version_count());
     prop_assert_eq!(store.session_count(), model.session_count());
@@ -174,6 +175,11 @@ fn entries(steps: &[Step]) -> Vec<(Envelope, u64)> {
     entries
 }
 
+/// A command of nobody in particular, at no time in particular.
+fn plain(command: Command) -> (Envelope, u64) {
+    (crate::world::envelope(0, Proposal::unattributed(command)), crate::world::TERM)
+}
+
 /// Takes up to `count` chunks.
 fn take(
     store: &Store,
@@ -311,6 +317,43 @@ proptest! {
         compare_ranges(&store, &model, &queries)?;
         compare_changes(&store, &model, model.compact_revision)?;
         prop_assert!(is_sound(&store));
+    }
+
+    #[test]
+    fn an_import_agrees_with_the_model_and_with_its_own_snapshot(
+        commands in import(),
+        after in steps(40),
+        queries in vec(query(), 12),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut store = Store::new();
+        let mut model = Model::new();
+        let mut entries: Vec<_> = commands.into_iter().map(plain).collect();
+        let cut = cut.index(entries.len());
+        entries.extend(crate::histories::entries(&after));
+        let mut twin = None;
+        for (at, (envelope, term)) in entries.into_iter().enumerate() {
+            let expected = model.apply(&envelope, term);
+            let applied = store.apply(envelope.clone(), term);
+            prop_assert_eq!(&applied, &expected, "entry {}: {:?}", at, envelope);
+            compare_summaries(&store, &model)?;
+            if let Some(twin) = &mut twin {
+                let twin: &mut Store = twin;
+                prop_assert_eq!(&twin.apply(envelope, term), &expected);
+                prop_assert_eq!(twin.hash(), store.hash());
+            }
+            if at == cut {
+                let mut walk = store.snapshot_begin();
+                let chunks = take(&store, &mut walk, usize::MAX, 200);
+                store.snapshot_end(walk);
+                twin = Some(restore(&chunks));
+            }
+            let some = at % queries.len();
+            compare_ranges(&store, &model, &queries[some..=some])?;
+            prop_assert!(is_sound(&store));
+        }
+        compare_ranges(&store, &model, &queries)?;
+        compare_changes(&store, &model, model.compact_revision)?;
     }
 
     #[test]

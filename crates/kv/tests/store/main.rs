@@ -7,6 +7,7 @@ mod epochs;
 mod formats;
 mod histories;
 mod idempotency;
+mod imports;
 mod leases;
 mod model;
 mod ranges;

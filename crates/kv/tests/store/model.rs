@@ -4,6 +4,7 @@
 //! It is slow and forgets nothing, and shares no code with the real one beyond the command types.
 //! Where the two disagree, one of them is wrong.
 
+mod importing;
 mod paths;
 mod reading;
 
@@ -40,6 +41,7 @@ pub(crate) struct Model {
     sessions: BTreeMap<u64, ModelSession>,
     /// User and key to time, request and outcome.
     keys: BTreeMap<(String, Bytes), (u64, Command, Applied)>,
+    pub(crate) import_source: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +73,7 @@ impl Model {
             leases: BTreeMap::new(),
             sessions: BTreeMap::new(),
             keys: BTreeMap::new(),
+            import_source: None,
         }
     }
 
@@ -232,11 +235,28 @@ impl Model {
                 | Command::Delete(_)
                 | Command::Compact { .. }
                 | Command::LeaseGrant { .. }
+                | Command::Import(_)
                 | Command::Replicated { .. } => true,
                 _ => false,
             };
             if is_refused {
                 return Err(Refusal::ReadOnly);
+            }
+        }
+        if self.import_source.is_some() {
+            let waits = match command {
+                Command::Txn(txn) => !txn.is_read_only(),
+                Command::Put(_)
+                | Command::Delete(_)
+                | Command::Compact { .. }
+                | Command::LeaseGrant { .. }
+                | Command::LeaseRevoke { .. }
+                | Command::LeaseKeepAlive { .. }
+                | Command::Replicated { .. } => true,
+                _ => false,
+            };
+            if waits {
+                return Err(Refusal::Importing);
             }
         }
         match command {
@@ -318,6 +338,7 @@ impl Model {
                 self.settings.format = self.settings.format.max(*format);
                 Ok(Outcome::Configured)
             }
+            Command::Import(step) => self.import(step),
             Command::Replicated { .. } => Err(Refusal::Unsupported),
         }
     }
@@ -575,6 +596,8 @@ fn is_fact(applied: &Applied) -> bool {
         applied.result,
         Err(Refusal::SpaceExceeded { .. }
             | Refusal::ReadOnly
+            | Refusal::Import(_)
+            | Refusal::Importing
             | Refusal::Unsupported
             | Refusal::TooManySessions { .. }
             | Refusal::TooManyLeases { .. })

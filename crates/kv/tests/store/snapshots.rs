@@ -238,10 +238,10 @@ fn a_newer_format_is_named() {
     let mut header = chunks(&mut store, 100)[0].to_vec();
     // Behind checksum, number, kind and the row's length stands the format.
     assert_eq!(header[13], 1);
-    header[13] = 2;
+    header[13] = 3;
     reseal(&mut header);
     assert!(matches!(
         StoreRestore::new().push(&header),
-        Err(RestoreError::NewerFormat { found: 2 })
+        Err(RestoreError::NewerFormat { found: 3 })
     ));
 }

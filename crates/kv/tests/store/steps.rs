@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use mainstay_kv::{
-    Command, Compare, Delete, ENVELOPE_FORMAT, Envelope, KeyRange, Operand, Operation, Origin,
-    Proposal, Put, RangeEnd, RangeQuery, Relation, Settings, SortOrder, SortTarget, Stamp, Txn,
+    Command, Compare, Delete, ENVELOPE_FORMAT, Envelope, Import, ImportedLease, KeyRange, KeyValue,
+    Operand, Operation, Origin, Proposal, Put, RangeEnd, RangeQuery, Relation, Settings, SortOrder,
+    SortTarget, Stamp, Txn,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -152,7 +153,64 @@ fn command() -> impl Strategy<Value = Command> {
         2 => Just(Command::Tick),
         1 => settings().prop_map(Command::Configure),
         1 => (1..4_u64).prop_map(|format| Command::RaiseFormat { format }),
+        1 => import_step().prop_map(Command::Import),
     ]
+}
+
+/// A step that was drawn without knowing the store; few are taken.
+fn import_step() -> impl Strategy<Value = Import> {
+    prop_oneof![
+        1 => (0..3_u64).prop_map(|source| Import::Begin { source }),
+        2 => vec(key(), 0..3).prop_map(|keys| Import::Forget { keys }),
+        2 => (vec(1..6_u64, 0..2), vec((0..6_u64, 0..90_u64), 0..3)).prop_map(
+            |(ended, granted)| Import::Leases { ended, granted: imported_leases(granted) }
+        ),
+        2 => (0..9_u64, 0..12_u64)
+            .prop_map(|(after_revision, revision)| Import::End { after_revision, revision }),
+    ]
+}
+
+fn imported_leases(rows: Vec<(u64, u64)>) -> Vec<ImportedLease> {
+    rows.into_iter().map(|(id, ttl_ms)| ImportedLease { id, ttl_ms }).collect()
+}
+
+/// A whole import into a store at revision 1, as whoever reads a source makes it, with other
+/// commands in between; now and then something in it is wrong.
+pub(crate) fn import() -> impl Strategy<Value = Vec<Command>> {
+    let lease = prop_oneof![3 => Just(0), 2 => 1..5_u64];
+    let pair = (any_key(), value(), lease, 0..3_u64, (0..30_u64, 0..6_u64));
+    let steps = vec((vec(pair, 0..4), option::weighted(0.4, command()), vec(key(), 0..2)), 0..8);
+    let leases = vec((1..5_u64, 1..300_u64), 0..5);
+    (leases, steps, 0..20_u64, proptest::bool::weighted(0.1)).prop_map(
+        |(leases, steps, rest, is_lost)| {
+            let granted = imported_leases(leases);
+            let mut commands = vec![
+                Command::RaiseFormat { format: 2 },
+                Command::Import(Import::Begin { source: 7 }),
+                Command::Import(Import::Leases { ended: vec![], granted }),
+            ];
+            let mut revision = 1;
+            for (rows, between, forgotten) in steps {
+                let after_revision = revision;
+                let pairs = rows.into_iter().enumerate().map(|(at, row)| {
+                    let (key, value, lease, gap, (age, version)) = row;
+                    revision += if at == 0 { gap.max(1) } else { gap };
+                    let create_revision = revision.saturating_sub(age).max(1);
+                    let version = (version + 1).min(revision);
+                    KeyValue { key, value, create_revision, mod_revision: revision, version, lease }
+                });
+                let pairs = pairs.collect();
+                commands.push(Command::Import(Import::Pairs { after_revision, pairs }));
+                commands.extend(between);
+                commands.push(Command::Import(Import::Forget { keys: forgotten }));
+            }
+            if !is_lost {
+                let end = Import::End { after_revision: revision, revision: revision + rest };
+                commands.push(Command::Import(end));
+            }
+            commands
+        },
+    )
 }
 
 fn settings() -> impl Strategy<Value = Settings> {

@@ -68,8 +68,10 @@ struct Health {
 impl Health {
     fn look(front: &Front) -> Self {
         let consensus = front.door.consensus();
-        let (quota_reached, operator) =
-            front.door.store(|store| (store.space().full, store.settings().read_only));
+        let (quota_reached, operator) = front.door.store(|store| {
+            let is_held = store.settings().read_only || store.import_source().is_some();
+            (store.space().full, is_held)
+        });
         let failure = consensus.storage_failure().borrow().clone();
         Self::judge(
             &consensus.status(),
@@ -121,7 +123,8 @@ impl Health {
             check(
                 "operator",
                 !operator,
-                "an operator made the cluster read-only; mainstay read-only off ends it",
+                "an operator made the cluster read-only, which mainstay read-only off ends, or an \
+                 import is filling it",
                 false,
                 true,
             ),

@@ -10,7 +10,7 @@ use http::{
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
 use mainstay_consensus::{HandOverError, MembershipError, NotTaken, ReadOnlyReason};
-use mainstay_kv::{QueryError, Refusal};
+use mainstay_kv::{ImportRefusal, QueryError, Refusal};
 use mainstay_service::DoorError;
 
 use crate::{
@@ -200,6 +200,7 @@ impl Problem {
             | ReadOnlyReason::DiskReserve
             | ReadOnlyReason::StorageFailed
             | ReadOnlyReason::Operator
+            | ReadOnlyReason::Import
             | ReadOnlyReason::DisasterRecovery => Duration::from_secs(1),
         };
         let title = "Writes are refused";
@@ -329,6 +330,18 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::LeaseTtlTooLarge { .. } => Problem::bad_request("lease_ttl_too_large", detail),
         Refusal::SpaceExceeded { .. } => Problem::read_only(ReadOnlyReason::Quota, detail),
         Refusal::ReadOnly => Problem::read_only(ReadOnlyReason::Operator, detail),
+        Refusal::Importing => Problem::read_only(ReadOnlyReason::Import, detail),
+        Refusal::Import(refusal) => match refusal {
+            ImportRefusal::NotEmpty { .. } => conflict("not_empty", "The cluster is not empty"),
+            ImportRefusal::OtherSource { .. } => {
+                conflict("import_running", "Another import is going on")
+            }
+            ImportRefusal::NotBegun => conflict("no_import", "No import is going on"),
+            ImportRefusal::OutOfPlace { .. } => {
+                conflict("import_out_of_place", "The step does not follow the one before it")
+            }
+            ImportRefusal::Impossible { .. } => Problem::bad_request("bad_import", detail),
+        },
         Refusal::SessionEnded { .. } => conflict("session_ended", "The session has ended"),
         Refusal::SessionNumberForgotten { .. } | Refusal::SessionWindowExceeded { .. } => {
             Problem::bad_request("session_number", detail)

@@ -4,7 +4,7 @@
 //! tests.
 
 /// The routes with the methods that each takes; `GET` includes `HEAD`.
-pub(crate) const ROUTES: [(&str, &str); 35] = [
+pub(crate) const ROUTES: [(&str, &str); 36] = [
     ("/v1/kv/{key}", "GET, HEAD, PUT, DELETE, OPTIONS"),
     ("/v1/kv", "GET, HEAD, OPTIONS"),
     ("/v1/txn", "POST, OPTIONS"),
@@ -16,6 +16,7 @@ pub(crate) const ROUTES: [(&str, &str); 35] = [
     ("/v1/sessions", "POST, OPTIONS"),
     ("/v1/cluster", "GET, HEAD, OPTIONS"),
     ("/v1/cluster/settings", "PUT, OPTIONS"),
+    ("/v1/cluster/import", "GET, HEAD, POST, OPTIONS"),
     ("/v1/cluster/snapshot", "POST, OPTIONS"),
     ("/v1/cluster/leader", "POST, OPTIONS"),
     ("/v1/cluster/autopilot", "GET, HEAD, OPTIONS"),

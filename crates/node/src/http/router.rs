@@ -15,7 +15,7 @@ use crate::http::{
     body::Body,
     cluster, compaction, detector,
     front::{Answered, Asked, Front, SharedFront},
-    health, leader, leases, listing, members, metrics_page, node, openapi,
+    health, import, leader, leases, listing, members, metrics_page, node, openapi,
     problem::Problem,
     route::Route,
     txn, watches,
@@ -45,6 +45,7 @@ pub(crate) fn router(front: &Arc<Front>) -> Router {
         .route("/v1/sessions", post(via(leases::open_session)))
         .route("/v1/cluster", get(via(cluster::get)))
         .route("/v1/cluster/settings", put(via(cluster::put_settings)))
+        .route("/v1/cluster/import", get(via(import::get)).post(via(import::post)))
         .route("/v1/cluster/snapshot", post(via(cluster::take_snapshot)))
         .route("/v1/cluster/leader", post(via(leader::transfer)))
         .route("/v1/cluster/autopilot", get(via(autopilot::get)))

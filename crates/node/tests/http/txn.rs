@@ -38,6 +38,12 @@ fn a_transaction_that_only_reads_is_a_read() {
             "compares": [{"key": "YQ==", "target": "value", "relation": "equal", "operand": "MQ=="}],
             "success": [{"range": {"key": "YQ=="}}],
         });
+        // Going over to the newest format is an entry, too.
+        node.until("the newest format", async |node| {
+            let told = node.get("/v1/node").await.json();
+            told["formats"]["in_force"] == told["formats"]["newest"]
+        })
+        .await;
         let before = node.get("/v1/cluster").await.json()["node"]["last_log_index"].clone();
         let stale = node.post("/v1/txn?consistency=stale", txn.to_string()).await;
         assert_ne!(stale.header("mainstay-staleness-ms"), "");
