@@ -23,7 +23,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("etcd-protocol", &[]),
     ("etcd", &["world", "kv", "consensus", "service", "etcd-protocol"]),
     ("node", &["world", "kv", "storage", "consensus", "service", "etcd", "client"]),
-    ("cli", &["world", "kv", "client", "node"]),
+    ("cli", &["world", "kv", "client", "etcd-protocol", "node"]),
     ("tests", &["world", "node", "cli"]),
     ("chaos", &["codec", "world", "kv", "storage", "consensus", "node", "client", "etcd-protocol"]),
 ];

@@ -15,9 +15,10 @@ use crate::{
     commands::{
         bench::BenchArguments, compact::CompactArguments, completion::CompletionArguments,
         del::DelArguments, detector::DetectorArguments, dev::DevArguments, doctor::DoctorArguments,
-        get::GetArguments, leader::LeaderArguments, lease::LeaseArguments, member::MemberArguments,
-        put::PutArguments, read_only::ReadOnlyArguments, recover::RecoverArguments,
-        serve::ServeArguments, txn::TxnArguments, watch::WatchArguments,
+        get::GetArguments, import_etcd::ImportEtcdArguments, leader::LeaderArguments,
+        lease::LeaseArguments, member::MemberArguments, put::PutArguments,
+        read_only::ReadOnlyArguments, recover::RecoverArguments, serve::ServeArguments,
+        txn::TxnArguments, watch::WatchArguments,
     },
     encoding::parse_duration,
 };
@@ -102,6 +103,8 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Make a new cluster of what a lost majority left behind
     Recover(RecoverArguments),
+    /// Fill an empty cluster with the keys and leases of a running etcd
+    ImportEtcd(ImportEtcdArguments),
     /// Measure a cluster under load
     Bench(BenchArguments),
     /// Print the completion script of a shell

@@ -10,6 +10,7 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod get;
 pub(crate) mod health;
+pub(crate) mod import_etcd;
 pub(crate) mod leader;
 pub(crate) mod lease;
 pub(crate) mod member;
@@ -61,6 +62,7 @@ async fn run_client(command: Command, cluster: ClusterArguments) -> anyhow::Resu
         Command::Detector(detector) => detector::run(&detector, &client, output).await,
         Command::Health => health::run(&client, output).await,
         Command::Doctor(doctor) => doctor::run(doctor, &client, output).await,
+        Command::ImportEtcd(import) => Box::pin(import_etcd::run(import, &cluster)).await,
         Command::Bench(bench) => Box::pin(bench::run(bench, &cluster)).await,
         Command::Dev(_) | Command::Serve(_) | Command::Completion(_) | Command::Recover(_) => {
             unreachable!("these commands do not talk to a cluster")

@@ -29,6 +29,9 @@ impl Exit {
         if error.is::<UsageError>() {
             return Self::Usage;
         }
+        if error.is::<Unavailable>() {
+            return Self::Unavailable;
+        }
         if let Some(error) = error.downcast_ref::<CallError>() {
             return Self::of_call(error);
         }
@@ -81,6 +84,11 @@ pub(crate) struct UsageError(pub(crate) String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Refusal(pub(crate) String);
+
+/// Somebody else than a node who cannot be reached. Nothing took effect.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unavailable(pub(crate) String);
 
 #[cfg(test)]
 mod tests {
@@ -143,6 +151,7 @@ mod tests {
         let usage = Err::<(), _>(UsageError("no".to_owned())).context("read the file");
         assert_eq!(Exit::of(&usage.expect_err("an error")), Exit::Usage);
         assert_eq!(Exit::of(&anyhow::anyhow!("anything")), Exit::Failed);
+        assert_eq!(Exit::of(&Unavailable("nobody".to_owned()).into()), Exit::Unavailable);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod commands;
 mod comparison;
 mod differences;
 mod http_calls;
+mod import;
 mod messages;
 mod patroni;
 mod random;

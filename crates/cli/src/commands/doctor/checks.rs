@@ -344,6 +344,7 @@ fn serving(told: &Told) -> Vec<Finding> {
             "quota" => "delete or compact, or raise quota_bytes; docs/runbook/full-disk.md",
             "storage_failed" => "restart the node; if it fails again, replace its disk and folder",
             "no_quorum" => "see quorum above",
+            "import" => "repeat mainstay import-etcd to go on with it, or --abandon it",
             "disaster_recovery" => "write at the site that has the title",
             _ => "docs/read-only.md says when this passes",
         };
