@@ -329,7 +329,7 @@ async fn an_interrupted_import_is_seen_and_goes_on_with_what_the_source_has_then
     source.put("later", "x", 0).await;
     // What an import that ended early leaves behind: its beginning.
     let (pairs, _) = source.all(0).await;
-    let mut first: Vec<_> = pairs.iter().filter(|pair| pair.lease == 0).collect();
+    let mut first: Vec<_> = pairs.iter().collect();
     first.sort_unstable_by_key(|pair| pair.mod_revision);
     let bound = first[20].mod_revision;
     let first = first.into_iter().filter(|pair| pair.mod_revision < bound).map(|pair| {
@@ -339,6 +339,7 @@ async fn an_interrupted_import_is_seen_and_goes_on_with_what_the_source_has_then
             "create_revision": pair.create_revision.to_string(),
             "mod_revision": pair.mod_revision.to_string(),
             "version": pair.version.to_string(),
+            "lease": pair.lease.to_string(),
         })
     });
     let first: Vec<Value> = first.collect();
@@ -351,8 +352,10 @@ async fn an_interrupted_import_is_seen_and_goes_on_with_what_the_source_has_then
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
     })
     .await;
+    let leases = [(0x1234, 600_000), (0x5678, 900_000), (9, 60_000)];
+    let granted = leases.map(|(id, ttl_ms)| json!({"id": id.to_string(), "ttl_ms": ttl_ms}));
+    migration.step(json!({"leases": {"granted": granted}})).await;
     migration.step(json!({"pairs": {"after_revision": "1", "pairs": first}})).await;
-    migration.step(json!({"leases": {"granted": [{"id": "9", "ttl_ms": 60_000}]}})).await;
 
     // It is seen, and nobody else writes.
     let client = migration.here[2].client().clone();

@@ -227,38 +227,32 @@ impl Model {
         Applied { sequence: self.sequence, revision: self.revision, repeated: false, result }
     }
 
+    /// Whether an operator or an import is in the way.
+    fn check_that_it_is_taken(&self, command: &Command) -> Result<(), Refusal> {
+        let begins = match command {
+            Command::Txn(txn) => !txn.is_read_only(),
+            Command::Put(_)
+            | Command::Delete(_)
+            | Command::Compact { .. }
+            | Command::LeaseGrant { .. }
+            | Command::Import(_)
+            | Command::Replicated { .. } => true,
+            _ => false,
+        };
+        if self.settings.read_only && begins {
+            return Err(Refusal::ReadOnly);
+        }
+        let goes_on =
+            matches!(command, Command::LeaseRevoke { .. } | Command::LeaseKeepAlive { .. });
+        let imports = matches!(command, Command::Import(_));
+        if self.import_source.is_some() && (begins || goes_on) && !imports {
+            return Err(Refusal::Importing);
+        }
+        Ok(())
+    }
+
     fn outcome(&mut self, command: &Command) -> Result<Outcome, Refusal> {
-        if self.settings.read_only {
-            let is_refused = match command {
-                Command::Txn(txn) => !txn.is_read_only(),
-                Command::Put(_)
-                | Command::Delete(_)
-                | Command::Compact { .. }
-                | Command::LeaseGrant { .. }
-                | Command::Import(_)
-                | Command::Replicated { .. } => true,
-                _ => false,
-            };
-            if is_refused {
-                return Err(Refusal::ReadOnly);
-            }
-        }
-        if self.import_source.is_some() {
-            let waits = match command {
-                Command::Txn(txn) => !txn.is_read_only(),
-                Command::Put(_)
-                | Command::Delete(_)
-                | Command::Compact { .. }
-                | Command::LeaseGrant { .. }
-                | Command::LeaseRevoke { .. }
-                | Command::LeaseKeepAlive { .. }
-                | Command::Replicated { .. } => true,
-                _ => false,
-            };
-            if waits {
-                return Err(Refusal::Importing);
-            }
-        }
+        self.check_that_it_is_taken(command)?;
         match command {
             Command::Tick => Ok(Outcome::Ticked),
             Command::Put(put) => {

@@ -240,9 +240,8 @@ impl Etcd {
         for lease in listed.leases {
             let request = LeaseTimeToLiveRequest { id: lease.id, keys: false };
             let shown = self
-                .call("show a lease", |mut clients: Clients| {
-                    let request = request.clone();
-                    async move { clients.lease.lease_time_to_live(request).await }
+                .call("show a lease", |mut clients: Clients| async move {
+                    clients.lease.lease_time_to_live(request).await
                 })
                 .await?;
             // It may have ended since it was listed.

@@ -26,6 +26,17 @@ pub(super) struct Side {
     pub(super) revision: u64,
 }
 
+impl Side {
+    const fn rows(&self) -> [(&'static str, u64); 4] {
+        [
+            ("keys", self.keys),
+            ("bytes", self.bytes),
+            ("leases", self.leases),
+            ("revision", self.revision),
+        ]
+    }
+}
+
 impl Report {
     pub(super) fn new(about: &About, reading: &Reading) -> Self {
         let fingerprint = reading.spool.fingerprint();
@@ -48,15 +59,10 @@ impl Report {
             None => "dry run: everything fits, and nothing was written\n\n".to_owned(),
         };
         let mut table = Table::new(&["", "SOURCE", "HERE"]);
-        let rows: [(&str, fn(&Side) -> u64); 4] = [
-            ("keys", |side| side.keys),
-            ("bytes", |side| side.bytes),
-            ("leases", |side| side.leases),
-            ("revision", |side| side.revision),
-        ];
-        for (name, of) in rows {
-            let here = self.here.as_ref().map_or_else(String::new, |side| of(side).to_string());
-            table.row([name.to_owned(), of(&self.source).to_string(), here]);
+        let here = self.here.map(|side| side.rows());
+        for (at, (name, source)) in self.source.rows().into_iter().enumerate() {
+            let here = here.map_or_else(String::new, |rows| rows[at].1.to_string());
+            table.row([name.to_owned(), source.to_string(), here]);
         }
         text.push_str(&table.render());
         text.push_str("\nnot kept:\n");

@@ -36,7 +36,9 @@ impl Model {
                         return Err(impossible(at, why));
                     }
                 }
-                ended.iter().for_each(|id| drop(self.leases.remove(id)));
+                for id in ended {
+                    self.leases.remove(id);
+                }
                 for lease in granted {
                     let row = (lease.ttl_ms, self.clock_ms + 9_000_000_000_000);
                     self.leases.entry(lease.id).or_insert(row);
