@@ -138,9 +138,9 @@ fn nonsense_is_a_usage_error() {
 }
 
 /// Flags that widen a delete are not taken from the environment, where they are easily forgotten,
-/// nor is what a recovery does and to which folder, nor how a change of members is meant; those of
-/// a node are read by the node itself.
-const NOT_IN_ENVIRONMENT: [&str; 15] = [
+/// nor is what a recovery does and to which folder, nor how a change of members or an import is
+/// meant; those of a node are read by the node itself.
+const NOT_IN_ENVIRONMENT: [&str; 17] = [
     "del --prefix",
     "del --all",
     "doctor --data-dir",
@@ -154,6 +154,8 @@ const NOT_IN_ENVIRONMENT: [&str; 15] = [
     "promote --dry-run",
     "remove --dry-run",
     "remove --force",
+    "import-etcd --dry-run",
+    "import-etcd --abandon",
     "--help",
     "--version",
 ];
