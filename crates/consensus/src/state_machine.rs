@@ -86,10 +86,13 @@ struct Inner {
 
 impl SharedStore {
     pub(crate) fn new() -> Self {
+        let store = Store::new();
+        // A store of nothing is at a revision already, and answers may name it.
+        let position = AppliedPosition { revision: store.revision(), ..AppliedPosition::default() };
         Self {
             inner: Arc::new(Inner {
-                store: RwLock::new(Store::new()),
-                position: watch::Sender::new(AppliedPosition::default()),
+                store: RwLock::new(store),
+                position: watch::Sender::new(position),
                 applied_index: watch::Sender::new(0),
                 applied_term: AtomicU64::new(0),
                 slow_applies: AtomicU64::new(0),
@@ -693,4 +696,17 @@ pub(crate) async fn restore(mut reader: SnapshotReader, versions: Versions) -> i
     let store = restore.finish().map_err(io::Error::other)?;
     versions.check_store(&store).map_err(io::Error::other)?;
     Ok(store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_anything_is_applied_the_position_is_that_of_an_empty_store() {
+        let store = SharedStore::new();
+        let position = *store.position().borrow();
+        assert_eq!(position.revision, store.read(Store::revision));
+        assert_eq!(position.sequence, 0);
+    }
 }
