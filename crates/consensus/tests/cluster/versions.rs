@@ -254,14 +254,17 @@ async fn append(folder: &Path, payload: Bytes, committed: bool) -> u64 {
 
 #[test]
 fn an_entry_of_a_newer_program_stops_the_node_with_a_sentence_and_never_in_silence() {
-    let proposal = Proposal::unattributed(Command::RaiseFormat { format: 2 });
+    // Of rules that nobody knows: the node's own, and those of the reader of a stopped node's folder.
+    let newer = Versions::default().formats.1 + 1;
+    let proposal = Proposal::unattributed(Command::RaiseFormat { format: newer });
     let body = proposal.to_bytes().expect("encodes");
     let stamp = Stamp { term: 1, time_ms: 0 };
     let rules = Envelope::stamp_bytes(1, stamp, 0, &body);
     let mut layout = rules.to_vec();
     layout[0] = 2;
+    let unknown_rules = format!("follows format {newer}, and this program knows 1 only");
     let cases = [
-        (rules, "follows format 2, and this program knows 1 only"),
+        (rules, unknown_rules.as_str()),
         (layout.into(), "envelope format 2 is newer than this program knows (1)"),
     ];
     for (payload, said) in cases {
