@@ -4,7 +4,10 @@
 //! the second every fault is over, and the cluster must agree, serve and still have every
 //! acknowledged write, within a bound.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use mainstay_node::Profile;
 use serde::{Deserialize, Serialize};
@@ -122,9 +125,15 @@ impl RunReport {
     }
 }
 
-/// Carries out a run.
+/// Held by the run of this process: tokio counts its tasks over the whole process, and a second run
+/// beside it would change the order in which a crash ends them (see `cluster::task_ids`).
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Carries out a run. Those of one process wait for each other.
 #[must_use]
 pub fn run(plan: Plan) -> RunReport {
+    // A run that panicked leaves nothing behind that another could see.
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let Plan { scenario, seed, planted, log } = plan;
     let trace = if log { Trace::with_log() } else { Trace::default() };
     let record = SharedRecord::default();
