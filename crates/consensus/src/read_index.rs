@@ -4,12 +4,13 @@
 //! quorum. Two rounds may be on their way, so that those who come after one has started need not
 //! wait for it to be through; who comes after that shares the next. On every node, the readers that
 //! wait share one question to the leader and one wait until the local store has applied that index.
-//! There is no read by lease: a restarted follower forgets that it granted one.
+//! There is no read by lease: a restarted follower forgets that it granted one. Whether a quorum
+//! confirmed is not taken from openraft alone, see [`Contact`](crate::peer::contact::Contact).
 
 use std::{sync::Arc, time::Duration};
 
 use mainstay_world::{self as world, Buggify};
-use openraft::ReadPolicy;
+use openraft::{ReadPolicy, async_runtime::WatchReceiver};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::debug;
 
@@ -42,11 +43,20 @@ pub(crate) struct LeaderReads {
     queue: mpsc::Sender<oneshot::Sender<Option<u64>>>,
 }
 
+/// What the task that confirms leadership works with.
+pub(crate) struct LeaderReadTask {
+    pub(crate) raft: RaftHandle,
+    pub(crate) node_id: u64,
+    pub(crate) links: Arc<Links>,
+    pub(crate) store: SharedStore,
+    pub(crate) buggify: Buggify,
+}
+
 impl LeaderReads {
     /// Starts the task that confirms leadership.
-    pub(crate) fn start(raft: RaftHandle, store: SharedStore, buggify: Buggify) -> Self {
+    pub(crate) fn start(task: LeaderReadTask) -> Self {
         let (queue, waiting) = mpsc::channel(READERS_MAX);
-        world::spawn(confirm(raft, store, waiting, buggify));
+        world::spawn(confirm(Arc::new(task), waiting));
         Self { queue }
     }
 
@@ -59,20 +69,17 @@ impl LeaderReads {
 }
 
 async fn confirm(
-    raft: RaftHandle,
-    store: SharedStore,
+    task: Arc<LeaderReadTask>,
     mut waiting: mpsc::Receiver<oneshot::Sender<Option<u64>>>,
-    buggify: Buggify,
 ) {
     let rounds = Arc::new(Semaphore::new(ROUNDS_MAX));
     while let Some((place, round)) = next_round(&rounds, &mut waiting).await {
-        let planted = buggify.is_planted("read-without-index");
-        let known = planted.then(|| *store.applied_index().borrow());
-        let raft = raft.clone();
+        let task = Arc::clone(&task);
         world::spawn(async move {
-            let index = match known {
-                Some(index) => Some(index),
-                None => confirmed_index(&raft).await,
+            let index = if task.buggify.is_planted("read-without-index") {
+                Some(*task.store.applied_index().borrow())
+            } else {
+                world::timeout(ROUND_DEADLINE, confirmed_index(&task)).await.ok().flatten()
             };
             for answer in round {
                 let _ = answer.send(index);
@@ -99,14 +106,21 @@ async fn next_round<T>(
 }
 
 /// The commit index, once a quorum has confirmed that this node still leads.
-async fn confirmed_index(raft: &RaftHandle) -> Option<u64> {
-    match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-        Ok(linearizer) => Some(linearizer.read_log_id().index()),
+async fn confirmed_index(task: &LeaderReadTask) -> Option<u64> {
+    let LeaderReadTask { raft, node_id, links, .. } = task;
+    let began = links.contact.draw();
+    let linearizer = match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+        Ok(linearizer) => linearizer,
         Err(error) => {
             debug!(%error, "no read index");
-            None
+            return None;
         }
-    }
+    };
+    let read = linearizer.read_log_id();
+    let membership = Arc::clone(&raft.server_metrics().borrow_watched().membership_config);
+    let voters = membership.get_joint_config();
+    links.contact.quorum_since(began, **read.committed_leader_id(), *node_id, voters).await;
+    Some(read.index())
 }
 
 /// A reader in the queue.

@@ -39,7 +39,7 @@ use crate::{
         network::PeerNetworkFactory,
     },
     proposals::{BatchingTask, Proposals, Unapplied},
-    read_index::{LeaderReads, ReadTask, Reads},
+    read_index::{LeaderReadTask, LeaderReads, ReadTask, Reads},
     retention::Retention,
     state_machine::{SharedStore, StateMachine},
     type_config::{LogId, RaftHandle, StoredMembership, TypeConfig, Vote},
@@ -121,7 +121,7 @@ impl Running {
             buggify: buggify.clone(),
         }
         .start(&storage);
-        let leader_reads = LeaderReads::start(raft.clone(), store.clone(), buggify.clone());
+        let leader_reads = parts.leader_reads(buggify);
         let reads = Reads::start(ReadTask {
             leader_reads: leader_reads.clone(),
             links: Arc::clone(&links),
@@ -283,6 +283,18 @@ impl Running {
             outcomes.push(outcome.map_err(refusal));
         }
         outcomes
+    }
+}
+
+impl Parts {
+    fn leader_reads(&self, buggify: &Buggify) -> LeaderReads {
+        LeaderReads::start(LeaderReadTask {
+            raft: self.raft.clone(),
+            node_id: self.node_id,
+            links: Arc::clone(&self.links),
+            store: self.store.clone(),
+            buggify: buggify.clone(),
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::{
     peer::{
         channel::{Channel, Route},
+        contact::Contact,
         handshake::{ConnectionKind, Introduction},
         message::Pong,
     },
@@ -105,6 +106,8 @@ pub(crate) struct Links {
     dial_deadline: Duration,
     removal: watch::Sender<bool>,
     announced: Announced,
+    /// Who answered this node as a leader.
+    pub(crate) contact: Contact,
     /// The last entry in the snapshot that is being sent to a peer.
     snapshots: Arc<Mutex<BTreeMap<u64, u64>>>,
     links: Mutex<BTreeMap<u64, (String, Link)>>,
@@ -123,6 +126,7 @@ impl Links {
             dial_deadline,
             removal,
             announced: Announced::default(),
+            contact: Contact::new(),
             snapshots: Arc::default(),
             links: Mutex::default(),
         }

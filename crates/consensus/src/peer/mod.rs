@@ -17,6 +17,7 @@
 //! side.
 
 pub(crate) mod channel;
+pub(crate) mod contact;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod inquiry;

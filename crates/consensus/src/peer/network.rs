@@ -116,8 +116,14 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        let (term, number) = (rpc.vote.leader_id.term, self.links.contact.draw());
         match self.call(Call::Append(rpc), &option).await? {
-            Answer::Append(response) => Ok(response),
+            Answer::Append(response) => {
+                if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                    self.links.contact.answered(self.link.node_id, term, number);
+                }
+                Ok(response)
+            }
             _ => Err(out_of_turn()),
         }
     }
