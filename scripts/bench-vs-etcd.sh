@@ -4,10 +4,10 @@
 #   scripts/bench-vs-etcd.sh ETCD_BINARY [--rounds N] [--seconds N] [--only SECTIONS]
 #
 # Both sides run three nodes on loopback with default flags and data in a temporary folder; each is
-# asked by a generator of its own, whose CPU time is printed. Rounds alternate between the two, and
-# the table holds medians. SECTIONS are words of "load memory failover start api watchers" (all
-# unless given); api and watchers ask both sides through etcd's API with the same generator.
-# Everything that this script starts it ends, by process id.
+# asked by a generator of its own, whose CPU time is printed. The two take turns, each alone on the
+# machine while it is measured, and the table holds medians. SECTIONS are words of "load memory
+# failover start api watchers" (all unless given); api and watchers ask both sides through etcd's
+# API with the same generator. Everything that this script starts it ends, by process id.
 
 set -euo pipefail
 
@@ -17,7 +17,7 @@ sections="load memory failover start api watchers"
 etcd=""
 
 usage() {
-  sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -153,17 +153,17 @@ now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 load() {
   local side round
-  for side in etcd mainstay; do
-    start "$side" "$work/load-$side"
-    "${side}_fill" --keys 100000 --value-size 256
-  done
   for round in $(seq "$rounds"); do
     echo "round $round of $rounds" >&2
-    for side in etcd mainstay; do measure "$side" put put --clients 256 --keys 100000; done
-    for side in mainstay etcd; do measure "$side" get get --clients 256 --keys 100000; done
-    for side in etcd mainstay; do measure "$side" put1 put --clients 1 --keys 100000; done
+    for side in etcd mainstay; do
+      start "$side" "$work/load-$side-$round"
+      "${side}_fill" --keys 100000 --value-size 256
+      measure "$side" put put --clients 256 --keys 100000
+      measure "$side" get get --clients 256 --keys 100000
+      measure "$side" put1 put --clients 1 --keys 100000
+      stop "$side"
+    done
   done
-  for side in etcd mainstay; do stop "$side"; done
 }
 
 memory() {
@@ -212,18 +212,18 @@ start_up() {
 api() {
   local side round through_api
   through_api="$(mainstay_endpoints)"
-  for side in etcd mainstay; do
-    start "$side" "$work/api-$side"
-    "${side}_load" load --clients 8 --connections 3 --keys 100000 --value-size 256 >/dev/null
-  done
   for round in $(seq "$rounds"); do
     echo "round $round of $rounds" >&2
-    for side in etcd mainstay; do measure "$side" api-put put --clients 256; done
-    for side in mainstay etcd; do measure "$side" api-get get --clients 256; done
-    for side in etcd mainstay; do measure "$side" api-rate put --clients 64 --rate 1000; done
-    for side in mainstay etcd; do measure "$side" api-watch watch --clients 64 --watchers 100; done
+    for side in etcd mainstay; do
+      start "$side" "$work/api-$side-$round"
+      "${side}_load" load --clients 8 --connections 3 --keys 100000 --value-size 256 >/dev/null
+      measure "$side" api-put put --clients 256
+      measure "$side" api-get get --clients 256
+      measure "$side" api-rate put --clients 64 --rate 1000
+      measure "$side" api-watch watch --clients 64 --watchers 100
+      stop "$side"
+    done
   done
-  for side in etcd mainstay; do stop "$side"; done
 }
 
 # 10,000 watchers of one key each on one node, alone and beside one that watches all and never reads.
