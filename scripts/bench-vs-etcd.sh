@@ -304,7 +304,7 @@ table() {
 # ---- main ---------------------------------------------------------------------------------------
 
 echo "building" >&2
-[[ -n "${BUILT:-}" ]] || cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay --example etcd-load
+cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay --example etcd-load
 target="${CARGO_TARGET_DIR:-target}/dist"
 mainstay="$(realpath "$target/mainstay")"
 generator="$(realpath "$target/examples/etcd-load")"
