@@ -20,16 +20,13 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 
-use crate::error;
+use crate::{error, frames::HEAD_BYTES};
 
 /// Bytes of unfinished messages, over all requests.
 const ARRIVING_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// How long a message may take from its first byte to its last.
 pub(crate) const MESSAGE_MAX: Duration = Duration::from_secs(30);
-
-/// What stands before a message: whether it is compressed, and its length.
-const HEAD_BYTES: usize = 5;
 
 /// All bytes of unfinished messages.
 #[derive(Debug, Clone, Default)]

@@ -9,7 +9,6 @@
 //! bytes as base64, enums by name.
 
 mod calls;
-mod frames;
 mod json;
 mod refusal;
 mod requests;
@@ -28,12 +27,12 @@ use tonic::Status;
 pub(crate) use self::refusal::refusal;
 use self::{
     calls::{Call, Calls},
-    frames::{Frames, frame},
     json::{MessageJson, write_error, write_result},
     requests::Requests,
 };
 use crate::{
     arriving::{Arriving, MESSAGE_MAX},
+    frames::{Frames, frame},
     services::Services,
 };
 

@@ -22,10 +22,13 @@ use mainstay_etcd_protocol::etcdserverpb::kv_server::Kv;
 use prost::Message;
 use tonic::{Code, Status, metadata::MetadataMap};
 
-use crate::{api::Shared, error, kv::KvService, services::Services};
-
-/// What stands before a message: whether it is compressed, and its length.
-const HEAD_BYTES: usize = 5;
+use crate::{
+    api::Shared,
+    error,
+    frames::{HEAD_BYTES, only_message},
+    kv::KvService,
+    services::Services,
+};
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -78,7 +81,7 @@ impl HotCalls {
         let Some(method) = method else { return Err(put_back(head, read, body)) };
         let message = match body.frame().await {
             Some(Ok(frame)) => {
-                let message = frame.data_ref().and_then(whole_message);
+                let message = frame.data_ref().and_then(only_message);
                 read.push_back(Ok(frame));
                 message
             }
@@ -144,13 +147,6 @@ impl Call {
 
 fn asked<M>(metadata: MetadataMap, message: M) -> tonic::Request<M> {
     tonic::Request::from_parts(metadata, tonic::Extensions::default(), message)
-}
-
-/// The message, if `data` is exactly one that is not compressed.
-fn whole_message(data: &Bytes) -> Option<Bytes> {
-    let [0, length @ ..] = data.first_chunk::<HEAD_BYTES>()? else { return None };
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    (data.len() - HEAD_BYTES == length).then(|| data.slice(HEAD_BYTES..))
 }
 
 /// The frame of an answer, in a buffer of its size.
@@ -269,23 +265,6 @@ impl HttpBody for AnswerBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_one_whole_message_that_is_not_compressed_is_taken() {
-        let message = |bytes: &'static [u8]| whole_message(&Bytes::from_static(bytes));
-        assert_eq!(message(b"\0\0\0\0\x02ab").as_deref(), Some(&b"ab"[..]));
-        assert_eq!(message(b"\0\0\0\0\0").as_deref(), Some(&b""[..]));
-        for other in [
-            &b""[..],
-            b"\0\0\0\0",
-            b"\x01\0\0\0\x02ab",
-            b"\0\0\0\0\x03ab",
-            b"\0\0\0\0\x01ab",
-            b"\0\xff\xff\xff\xffab",
-        ] {
-            assert_eq!(whole_message(&Bytes::from_static(other)), None, "{other:?}");
-        }
-    }
 
     #[tokio::test]
     async fn what_was_read_is_put_back_in_front_of_the_rest() {

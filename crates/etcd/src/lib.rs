@@ -24,6 +24,7 @@ mod caller;
 mod cluster;
 mod election;
 mod error;
+mod frames;
 mod gateway;
 mod health;
 mod hot_calls;

@@ -11,10 +11,7 @@ use serde_json::error::Category;
 use tonic::Status;
 
 use crate::{
-    api::MESSAGE_BYTES_MAX,
-    arriving::Share,
-    error,
-    gateway::{frames::frame, json::MessageJson},
+    api::MESSAGE_BYTES_MAX, arriving::Share, error, frames::frame, gateway::json::MessageJson,
 };
 
 /// Bytes of one document: those of a message, as base64, and room for the names.

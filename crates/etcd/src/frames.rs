@@ -5,8 +5,15 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use tonic::{Code, Status};
 
-/// What stands before a message.
-const HEAD_BYTES: usize = 5;
+/// What stands before a message: whether it is compressed, and its length.
+pub(crate) const HEAD_BYTES: usize = 5;
+
+/// The message, if `data` is exactly one that is not compressed.
+pub(crate) fn only_message(data: &Bytes) -> Option<Bytes> {
+    let [0, length @ ..] = data.first_chunk::<HEAD_BYTES>()? else { return None };
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    (data.len() - HEAD_BYTES == length).then(|| data.slice(HEAD_BYTES..))
+}
 
 /// A message as a frame.
 pub(crate) fn frame(message: &Bytes) -> Bytes {
@@ -59,5 +66,27 @@ impl Frames {
         }
         self.read.advance(HEAD_BYTES);
         Some(self.read.split_to(len).freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_whole_message_that_is_not_compressed_is_taken() {
+        let message = |bytes: &'static [u8]| only_message(&Bytes::from_static(bytes));
+        assert_eq!(message(b"\0\0\0\0\x02ab").as_deref(), Some(&b"ab"[..]));
+        assert_eq!(message(b"\0\0\0\0\0").as_deref(), Some(&b""[..]));
+        for other in [
+            &b""[..],
+            b"\0\0\0\0",
+            b"\x01\0\0\0\x02ab",
+            b"\0\0\0\0\x03ab",
+            b"\0\0\0\0\x01ab",
+            b"\0\xff\xff\xff\xffab",
+        ] {
+            assert_eq!(message(other), None, "{other:?}");
+        }
     }
 }
