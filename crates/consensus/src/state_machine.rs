@@ -339,6 +339,7 @@ impl StateMachine {
         let mut answers = Vec::with_capacity(commands.len());
         {
             let mut store = self.store.lock_mut();
+            let mut unread = self.store.unread();
             for (term, mut envelope, responder, mark) in commands {
                 if responder.is_none() && self.buggify.is_planted("forgive-compacted-read") {
                     forgive_reads(envelope.as_mut());
@@ -352,13 +353,11 @@ impl StateMachine {
                         envelope = None;
                     }
                 }
-                if let Some(Command::Compact { revision }) =
-                    envelope.as_ref().map(|envelope| &envelope.proposal.command)
-                {
-                    self.store.unread().before_compaction(&store, *revision);
-                }
                 let applied = match envelope {
-                    Some(envelope) => store.apply(envelope, term),
+                    Some(envelope) => {
+                        unread.before_command(&store, &envelope.proposal.command);
+                        store.apply(envelope, term)
+                    }
                     None => Applied {
                         sequence: store.sequence(),
                         revision: store.revision(),

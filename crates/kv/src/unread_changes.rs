@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use crate::{
     changes::{Changes, Event, RevisionChanges},
+    command::Command,
     query::QueryError,
     store::Store,
 };
@@ -49,6 +50,14 @@ impl Default for UnreadChanges {
 }
 
 impl UnreadChanges {
+    /// Sets aside what `command` will take away. To be called with the store as it is before the
+    /// command is applied.
+    pub fn before_command(&mut self, store: &Store, command: &Command) {
+        if let Command::Compact { revision } = command {
+            self.before_compaction(store, *revision);
+        }
+    }
+
     /// Sets aside what is unread up to `compact_revision`. To be called with the store as it is
     /// before it is compacted there, or replaced by one that was.
     pub fn before_compaction(&mut self, store: &Store, compact_revision: u64) {
@@ -136,15 +145,13 @@ fn bytes(revision: &RevisionChanges) -> u64 {
 mod tests {
     use super::*;
     use crate::{
-        command::{Command, Put},
+        command::Put,
         envelope::{ENVELOPE_FORMAT, Envelope, Proposal, Stamp},
     };
     use bytes::Bytes;
 
     fn apply(store: &mut Store, unread: &mut UnreadChanges, command: Command) {
-        if let Command::Compact { revision } = command {
-            unread.before_compaction(store, revision);
-        }
+        unread.before_command(store, &command);
         let envelope = Envelope {
             format: ENVELOPE_FORMAT,
             epoch: 1,

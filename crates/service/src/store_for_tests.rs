@@ -43,9 +43,7 @@ impl TestStore {
             proposal: Proposal::unattributed(command),
         };
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Command::Compact { revision } = &envelope.proposal.command {
-            self.unread().before_compaction(&store, *revision);
-        }
+        self.unread().before_command(&store, &envelope.proposal.command);
         let applied = store.apply(envelope, 1);
         let (sequence, revision) = (store.sequence(), store.revision());
         self.applied.send_replace(AppliedPosition { sequence, revision, generation: 0 });
