@@ -3,9 +3,10 @@
 //! On the leader, everybody who waits for an index shares one confirmation of leadership by a
 //! quorum. A few rounds may be on their way, so that those who come after one has started need not
 //! wait for it to be through; when there are as many as may be, whoever comes shares the next. On
-//! every node, the readers that wait share one question to the leader and one wait until the local store has applied that index.
-//! There is no read by lease: a restarted follower forgets that it granted one. Whether a quorum
-//! confirmed is not taken from openraft alone, see [`Contact`](crate::peer::contact::Contact).
+//! every node, the readers that wait share one question to the leader and one wait until the local
+//! store has applied that index. There is no read by lease: a restarted follower forgets that it
+//! granted one. Whether a quorum confirmed is not taken from openraft alone, see
+//! [`Contact`](crate::peer::contact::Contact).
 
 use std::{sync::Arc, time::Duration};
 

@@ -22,6 +22,7 @@ use mainstay_storage::{FolderReading, LogEntry, LogPosition, ReadError, Snapshot
 
 use crate::{
     log_store::entry_of,
+    membership::rules::has_quorum,
     state_machine::{SnapshotMark, restore},
     status::MemberRecord,
     type_config::{EntryPayload, StoredMembership, position},
@@ -158,11 +159,7 @@ impl Survivor {
     /// themselves.
     #[must_use]
     pub fn is_quorum(&self, ids: &BTreeSet<u64>) -> bool {
-        !self.voters.is_empty()
-            && self.voters.iter().all(|voters| {
-                let present = voters.intersection(ids).count();
-                present > voters.len() / 2
-            })
+        has_quorum(&self.voters, |id| ids.contains(&id))
     }
 
     fn apply(&mut self, stored: LogEntry) -> Result<(), SurvivorError> {

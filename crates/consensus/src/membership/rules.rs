@@ -322,6 +322,16 @@ impl ClusterView {
     }
 }
 
+/// Whether those for which `is_there` holds are a quorum of each of these sets of voters: of one, or
+/// of both halves while they change.
+pub(crate) fn has_quorum(voters: &[BTreeSet<u64>], is_there: impl Fn(u64) -> bool) -> bool {
+    !voters.is_empty()
+        && voters.iter().all(|set| {
+            let there = set.iter().filter(|id| is_there(**id)).count();
+            there >= quorum(set.len())
+        })
+}
+
 /// More than half of so many voters.
 const fn quorum(voters: usize) -> usize {
     voters / 2 + 1

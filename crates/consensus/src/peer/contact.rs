@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::watch;
 
+use crate::membership::rules::has_quorum;
+
 /// What was sent and answered in the present term of this leader.
 #[derive(Debug)]
 pub(crate) struct Contact(watch::Sender<Answers>);
@@ -83,11 +85,10 @@ impl Answers {
     }
 
     fn prove(&self, number: u64, term: u64, own: u64, voters: &[BTreeSet<u64>]) -> bool {
-        let fresh = |member: &u64| {
-            *member == own
-                || (self.term == term && self.answered.get(member).is_some_and(|at| *at > number))
-        };
-        voters.iter().all(|set| set.iter().filter(|member| fresh(member)).count() * 2 > set.len())
+        has_quorum(voters, |member| {
+            member == own
+                || (self.term == term && self.answered.get(&member).is_some_and(|at| *at > number))
+        })
     }
 }
 
