@@ -145,10 +145,11 @@ where
         }
         let kib = u32::try_from(writer.waiting() / 1024 + 1).unwrap_or(u32::MAX).min(WINDOW_KIB);
         let permit = Arc::clone(&window).acquire_many_owned(kib).await.map_err(io::Error::other)?;
-        writer.flush().await.map_err(io::Error::other)?;
+        // Before it is written: the deadline for the answer is then one for the writing as well.
         if sent.send(permit).await.is_err() {
             break;
         }
+        writer.flush().await.map_err(io::Error::other)?;
     }
     Ok(writer)
 }

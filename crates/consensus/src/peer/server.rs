@@ -340,7 +340,8 @@ async fn serve_snapshot(
                 meta: arrived.meta,
                 snapshot: SnapshotData::Received { store: arrived.store, removed: arrived.removed },
             };
-            match running.raft.install_full_snapshot(arrived.vote, snapshot).await {
+            let installing = running.raft.install_full_snapshot(arrived.vote, snapshot);
+            match snapshot_stream::working(&mut writer, installing).await? {
                 Ok(response) => SnapshotAnswer::Done(response),
                 Err(error) => SnapshotAnswer::Failed(chain(&error)),
             }

@@ -3,9 +3,10 @@
 //! The chunks of the file travel as they stand in it; the receiving node writes them to a file of
 //! its own and at the same time rebuilds the store from them, so that a snapshot is installed only
 //! after its hash was checked. Every chunk is answered, with a few under way; the deadline is for
-//! progress, not for the whole.
+//! progress, not for the whole. While it works on something long the receiver says so every second,
+//! so that silence means that it or the connection is gone, however large the snapshot is.
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{collections::BTreeSet, future::Future, io, pin::pin, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
 use mainstay_kv::{Store, StoreRestore};
@@ -34,11 +35,15 @@ const WORK: Duration = Duration::from_millis(2);
 /// See [`WORK`].
 const REST: Duration = Duration::from_millis(4);
 
-/// The longest wait for the answer to one chunk.
-pub(crate) const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a receiver that is at work says so.
+const WORKING_EVERY: Duration = Duration::from_secs(1);
 
-/// The longest wait for the installation after the last chunk.
-const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
+/// The longest silence of the other end, which may have to wait for its disk before it can send
+/// the next chunk.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The longest silence of a receiver, which says every [`WORKING_EVERY`] that it is there.
+const RECEIVER_SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The largest opening or answer in bytes.
 const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -61,6 +66,8 @@ pub(crate) enum SnapshotAnswer {
     Done(SnapshotResponse<TypeConfig>),
     /// The snapshot cannot be taken now.
     Failed(String),
+    /// The receiver is still at work on what it was sent; an answer will follow.
+    Working,
 }
 
 /// A snapshot that did not arrive.
@@ -97,18 +104,18 @@ pub(crate) async fn send(
         route.dial(dial_deadline).await.map_err(SendError::Unreachable)?;
     let mark = SnapshotMark::from_bytes(&file.info().meta)?;
     push(&mut writer, SNAPSHOT_BEGIN, &SnapshotBegin { vote, mark })?;
-    writer.flush().await?;
-    if let Some(done) = answer(&mut reader, CHUNK_DEADLINE).await? {
+    flush(&mut writer).await?;
+    if let Some(done) = answer(&mut reader).await? {
         return Ok(done);
     }
     let mut under_way = 0;
     let mut begun = Instant::now();
     while let Some(chunk) = file.next().await.map_err(SendError::Read)? {
         writer.push(SNAPSHOT_CHUNK, |buffer| buffer.put_slice(&chunk))?;
-        world::timeout(CHUNK_DEADLINE, writer.flush()).await.map_err(|_| SendError::Timeout)??;
+        flush(&mut writer).await?;
         under_way += 1;
         if under_way == CHUNKS_UNDER_WAY_MAX {
-            if let Some(done) = answer(&mut reader, CHUNK_DEADLINE).await? {
+            if let Some(done) = answer(&mut reader).await? {
                 return Ok(done);
             }
             under_way -= 1;
@@ -119,27 +126,38 @@ pub(crate) async fn send(
         }
     }
     writer.push(SNAPSHOT_END, |_empty| ())?;
-    writer.flush().await?;
+    flush(&mut writer).await?;
     loop {
-        if let Some(done) = answer(&mut reader, INSTALL_DEADLINE).await? {
+        if let Some(done) = answer(&mut reader).await? {
             return Ok(done);
         }
     }
 }
 
+/// Writes what is waiting; a receiver reads while it works, or says that it is at work.
+async fn flush(writer: &mut FrameWriter) -> Result<(), SendError> {
+    world::timeout(SILENCE_MAX, writer.flush()).await.map_err(|_| SendError::Timeout)??;
+    Ok(())
+}
+
+/// The receiver's next answer that is one: nothing when it takes more, its response at the end.
 async fn answer(
     reader: &mut FrameReader,
-    deadline: Duration,
 ) -> Result<Option<SnapshotResponse<TypeConfig>>, SendError> {
-    let frame = world::timeout(deadline, reader.next()).await.map_err(|_| SendError::Timeout)??;
-    if frame.kind != SNAPSHOT_ANSWER {
-        return Err(SendError::Refused("an answer of another kind".to_owned()));
-    }
-    match mainstay_codec::decode(&frame.body, MESSAGE_BYTES_MAX) {
-        Ok(SnapshotAnswer::Taken) => Ok(None),
-        Ok(SnapshotAnswer::Done(response)) => Ok(Some(response)),
-        Ok(SnapshotAnswer::Failed(why)) => Err(SendError::Refused(why)),
-        Err(error) => Err(SendError::Refused(error.to_string())),
+    loop {
+        let frame = world::timeout(RECEIVER_SILENCE_MAX, reader.next())
+            .await
+            .map_err(|_| SendError::Timeout)??;
+        if frame.kind != SNAPSHOT_ANSWER {
+            return Err(SendError::Refused("an answer of another kind".to_owned()));
+        }
+        match mainstay_codec::decode(&frame.body, MESSAGE_BYTES_MAX) {
+            Ok(SnapshotAnswer::Working) => {}
+            Ok(SnapshotAnswer::Taken) => return Ok(None),
+            Ok(SnapshotAnswer::Done(response)) => return Ok(Some(response)),
+            Ok(SnapshotAnswer::Failed(why)) => return Err(SendError::Refused(why)),
+            Err(error) => return Err(SendError::Refused(error.to_string())),
+        }
     }
 }
 
@@ -154,7 +172,7 @@ pub(crate) struct Arrived {
 
 /// Reads the opening of a snapshot.
 pub(crate) async fn receive_begin(reader: &mut FrameReader) -> io::Result<SnapshotBegin> {
-    let frame = world::timeout(CHUNK_DEADLINE, reader.next())
+    let frame = world::timeout(SILENCE_MAX, reader.next())
         .await
         .map_err(io::Error::other)?
         .map_err(io::Error::other)?;
@@ -176,13 +194,13 @@ pub(crate) async fn receive(
     let mut restore = StoreRestore::new();
     reply(writer, &SnapshotAnswer::Taken).await?;
     loop {
-        let frame = world::timeout(CHUNK_DEADLINE, reader.next())
+        let frame = world::timeout(SILENCE_MAX, reader.next())
             .await
             .map_err(io::Error::other)?
             .map_err(io::Error::other)?;
         match frame.kind {
             SNAPSHOT_CHUNK => {
-                take_chunk(&mut file, &mut restore, frame.body).await?;
+                working(writer, take_chunk(&mut file, &mut restore, frame.body)).await??;
                 reply(writer, &SnapshotAnswer::Taken).await?;
             }
             SNAPSHOT_END => break,
@@ -190,7 +208,7 @@ pub(crate) async fn receive(
         }
     }
     let store = restore.finish().map_err(io::Error::other)?;
-    file.finish().await?;
+    working(writer, file.finish()).await??;
     let removed = begin.mark.removed.clone();
     let meta = begin.mark.into_meta();
     Ok(Arrived { vote: begin.vote, meta, store: Box::new(store), removed })
@@ -207,13 +225,81 @@ async fn take_chunk(
     Ok(())
 }
 
+/// Does `work` and tells the sender every second that it goes on.
+///
+/// # Errors
+/// The sender is gone; the work is then left where it stands.
+pub(crate) async fn working<T>(
+    writer: &mut FrameWriter,
+    work: impl Future<Output = T>,
+) -> io::Result<T> {
+    let mut work = pin!(work);
+    loop {
+        match world::timeout(WORKING_EVERY, &mut work).await {
+            Ok(done) => return Ok(done),
+            Err(_elapsed) => reply(writer, &SnapshotAnswer::Working).await?,
+        }
+    }
+}
+
 /// Sends one answer on a snapshot connection.
 pub(crate) async fn reply(writer: &mut FrameWriter, answer: &SnapshotAnswer) -> io::Result<()> {
     push(writer, SNAPSHOT_ANSWER, answer).map_err(io::Error::other)?;
-    writer.flush().await.map_err(io::Error::other)
+    world::timeout(SILENCE_MAX, writer.flush())
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)
 }
 
 fn push<T: Serialize>(writer: &mut FrameWriter, kind: u8, message: &T) -> Result<(), FrameError> {
     let body = mainstay_codec::encode(message).map_err(io::Error::other)?;
     writer.push(kind, |buffer| buffer.put_slice(&body))
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_world::Stream;
+
+    use super::*;
+    use crate::peer::frame::split;
+
+    /// Both ends of a connection that holds so many bytes.
+    fn pair(bytes: usize) -> ((FrameReader, FrameWriter), (FrameReader, FrameWriter)) {
+        let (near, far) = tokio::io::duplex(bytes);
+        (split(Box::new(near) as Stream), split(Box::new(far)))
+    }
+
+    fn done() -> SnapshotAnswer {
+        SnapshotAnswer::Done(SnapshotResponse::new(Vote::new(1, 2)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_installation_may_take_minutes_as_long_as_the_receiver_says_that_it_works() {
+        let ((mut reader, _writer), (_far_reader, mut far_writer)) = pair(1024);
+        let receiving = async {
+            working(&mut far_writer, world::sleep(Duration::from_secs(300))).await?;
+            reply(&mut far_writer, &done()).await
+        };
+        let (answered, sent) = tokio::join!(answer(&mut reader), receiving);
+        sent.expect("the sender listens");
+        assert!(answered.expect("an answer").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_whose_answers_were_lost_gives_up_within_seconds() {
+        let ((mut reader, _writer), _silent) = pair(1024);
+        let begun = Instant::now();
+        let answered = answer(&mut reader).await;
+        assert!(matches!(answered, Err(SendError::Timeout)), "{answered:?}");
+        assert!(begun.elapsed() <= RECEIVER_SILENCE_MAX + Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_whose_sender_reads_no_more_gives_up_within_seconds() {
+        let (_deaf, (_far_reader, mut far_writer)) = pair(16);
+        let begun = Instant::now();
+        let gave_up = working(&mut far_writer, std::future::pending::<()>()).await;
+        assert!(gave_up.is_err(), "{gave_up:?}");
+        assert!(begun.elapsed() <= 3 * WORKING_EVERY + SILENCE_MAX, "{:?}", begun.elapsed());
+    }
 }
