@@ -196,8 +196,22 @@ fn documents_have_one_title() {
     }
 }
 
+/// A workspace of its own, whose lints and versions cargo cannot inherit from this one.
 #[test]
-fn banned_dependencies_are_not_in_the_lock_file() {
+fn the_workspace_of_etcd_client_keeps_the_same_rules() {
+    let folder = root().join("tests/etcd-client");
+    let parsed = |path: &Path| -> toml::Table { read(path).parse().expect("is TOML") };
+    let lints = |path: &Path| parsed(path)["workspace"]["lints"].clone();
+    assert_eq!(lints(&folder.join("Cargo.toml")), lints(&root().join("Cargo.toml")));
+    let ours = locked(&root().join("Cargo.lock"));
+    for (name, versions) in locked(&folder.join("Cargo.lock")) {
+        let Some(ours) = ours.get(&name) else { continue };
+        assert!(versions.is_subset(ours), "{name} is {versions:?} there and {ours:?} here");
+    }
+}
+
+#[test]
+fn banned_dependencies_are_not_in_the_lock_files() {
     let deny: toml::Table = read(&root().join("deny.toml")).parse().expect("deny.toml is TOML");
     let banned: BTreeSet<&str> = deny["bans"]["deny"]
         .as_array()
@@ -206,12 +220,22 @@ fn banned_dependencies_are_not_in_the_lock_file() {
         .filter_map(|ban| ban.get("crate").and_then(toml::Value::as_str))
         .collect();
     assert!(!banned.is_empty(), "deny.toml bans nothing");
-    let lock: toml::Table =
-        read(&root().join("Cargo.lock")).parse().expect("the lock file is TOML");
-    for package in lock["package"].as_array().expect("a list of packages") {
-        let name = package["name"].as_str().unwrap_or_default();
-        assert!(!banned.contains(name), "{name} is banned in deny.toml and in Cargo.lock");
+    for lock in ["Cargo.lock", "tests/etcd-client/Cargo.lock"] {
+        for name in locked(&root().join(lock)).keys() {
+            assert!(!banned.contains(name.as_str()), "{name} is banned in deny.toml and in {lock}");
+        }
     }
+}
+
+/// The packages of a lock file with their versions.
+fn locked(path: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let lock: toml::Table = read(path).parse().expect("a lock file is TOML");
+    let mut versions: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for package in lock["package"].as_array().expect("a list of packages") {
+        let text = |key| package[key].as_str().expect("is text").to_owned();
+        versions.entry(text("name")).or_default().insert(text("version"));
+    }
+    versions
 }
 
 fn root() -> PathBuf {
