@@ -13,6 +13,8 @@ pub(crate) struct Difference {
     pub(crate) etcd: &'static str,
     /// What stands at its place here.
     pub(crate) ours: &'static str,
+    /// The first version of etcd that says it.
+    pub(crate) since: Option<Version>,
     /// The first version of etcd that does not say it any more.
     pub(crate) before: Option<Version>,
     /// How `docs/etcd-compatibility.md` puts it.
@@ -22,7 +24,8 @@ pub(crate) struct Difference {
 impl Difference {
     /// Whether a version of etcd has it.
     pub(crate) fn is_of(&self, version: Version) -> bool {
-        self.before.is_none_or(|before| version < before)
+        self.since.is_none_or(|since| version >= since)
+            && self.before.is_none_or(|before| version < before)
     }
 }
 
@@ -56,9 +59,17 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     ),
     before(
         3,
-        6,
+        5,
         "a-name-that-no-enum-has",
         r#"= 400 {"code":3,"message":"unknown value \"SIDEWAYS\" for enum etcdserverpb.RangeRequest_SortOrder"}"#,
+        r#"= 200 {"header":{"cluster_id":"there","member_id":"there","raft_term":"there","revision":"1000"}}"#,
+        "an unknown name of an enum was refused",
+    ),
+    between(
+        (3, 5),
+        (3, 6),
+        "a-name-that-no-enum-has",
+        r#"= 400 {"code":3,"message":"unknown value \"\\\"SIDEWAYS\\\"\" for enum etcdserverpb.RangeRequest.SortOrder"}"#,
         r#"= 200 {"header":{"cluster_id":"there","member_id":"there","raft_term":"there","revision":"1000"}}"#,
         "an unknown name of an enum was refused",
     ),
@@ -181,7 +192,22 @@ const fn before(
     ours: &'static str,
     documented: &'static str,
 ) -> Difference {
-    Difference { case, etcd, ours, before: Some(Version(major, minor, 0)), documented }
+    let before = Some(Version(major, minor, 0));
+    Difference { case, etcd, ours, since: None, before, documented }
+}
+
+/// A difference from the versions between two, the second of them left out.
+const fn between(
+    since: (u32, u32),
+    before: (u32, u32),
+    case: &'static str,
+    etcd: &'static str,
+    ours: &'static str,
+    documented: &'static str,
+) -> Difference {
+    let (since, before) =
+        (Some(Version(since.0, since.1, 0)), Some(Version(before.0, before.1, 0)));
+    Difference { case, etcd, ours, since, before, documented }
 }
 
 /// A difference from all versions so far.
@@ -191,7 +217,7 @@ const fn always(
     ours: &'static str,
     documented: &'static str,
 ) -> Difference {
-    Difference { case, etcd, ours, before: None, documented }
+    Difference { case, etcd, ours, since: None, before: None, documented }
 }
 
 /// The document that users read.
