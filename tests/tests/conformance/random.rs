@@ -99,10 +99,14 @@ pub(crate) async fn hold(comparison: &Comparison, seed: u64) {
         history.push(format!("watch {name}"));
         let mut answers = Vec::new();
         for stage in &mut stages {
+            let mut told = Vec::new();
             if !text.is_empty() {
                 watch(stage, name, text).await;
+                // What is written from here on comes after it was created, on both sides.
+                told = stage.step(&take(name, 1)).await;
             }
-            answers.push(stage.told_until_now(name).await);
+            told.extend(stage.told_until_now(name).await);
+            answers.push(told);
         }
         compare(seed, &history, &answers);
     }
