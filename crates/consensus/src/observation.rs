@@ -1,10 +1,14 @@
 //! What openraft says of itself, in the few values that other tasks wait for.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use mainstay_world::Instant;
 use openraft::{ServerState, async_runtime::WatchReceiver as _};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -23,6 +27,8 @@ pub(crate) struct Leadership {
     pub(crate) term: u64,
     /// The leader, if one is known.
     pub(crate) leader: Option<u64>,
+    /// Since when none is known, if one was before: an election is on, or more is wrong.
+    pub(crate) lost_at: Option<Instant>,
     /// Whether it is this node.
     pub(crate) leads: bool,
     /// Whether this node is a quorum by itself.
@@ -38,11 +44,25 @@ impl Leadership {
     pub(crate) const UNKNOWN: Self = Self {
         term: 0,
         leader: None,
+        lost_at: None,
         leads: false,
         alone: false,
         role: Role::Outsider,
         changes: 0,
     };
+
+    /// Whether there was a leader within this time, though none is known now.
+    pub(crate) fn had_one_within(&self, time: Duration) -> bool {
+        self.lost_at.is_some_and(|lost_at| lost_at.elapsed() <= time)
+    }
+
+    fn lost_at_when_next_is(&self, leader: Option<u64>) -> Option<Instant> {
+        match (self.leader, leader) {
+            (_, Some(_)) => None,
+            (Some(_), None) => Some(Instant::now()),
+            (None, None) => self.lost_at,
+        }
+    }
 }
 
 /// Counts batches.
@@ -97,6 +117,7 @@ pub(crate) async fn follow(
             let next = Leadership {
                 term,
                 leader,
+                lost_at: before.lost_at_when_next_is(leader),
                 leads: role == Role::Leader,
                 alone: members.voter_ids().all(|id| id == node_id),
                 role,
@@ -159,5 +180,29 @@ fn role(state: ServerState, members: &StoredMembership, node_id: u64) -> Role {
         ServerState::Follower => Role::Follower,
         ServerState::Learner if members.get_node(&node_id).is_some() => Role::Learner,
         ServerState::Learner | ServerState::Shutdown => Role::Outsider,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_was_lost_is_remembered_for_a_while_and_one_that_never_was_is_not() {
+        let lease = Duration::from_millis(300);
+        let follow = |before: Leadership, leader| Leadership {
+            leader,
+            lost_at: before.lost_at_when_next_is(leader),
+            ..before
+        };
+        let never = follow(Leadership::UNKNOWN, None);
+        assert!(!never.had_one_within(lease));
+        let lost = follow(follow(never, Some(7)), None);
+        tokio::time::advance(Duration::from_millis(200)).await;
+        let still = follow(lost, None);
+        assert!(still.had_one_within(lease));
+        tokio::time::advance(Duration::from_millis(200)).await;
+        assert!(!follow(still, None).had_one_within(lease));
+        assert!(!follow(still, Some(8)).had_one_within(lease), "there is one");
     }
 }
