@@ -107,6 +107,12 @@ pub const PLANTS: &[Plant] = &[
         rules: &[Rule::TransferTruth, Rule::NeedlessElection],
     },
     Plant {
+        name: "raise-format-early",
+        summary: "a newer format comes into force without asking whether all members can follow it",
+        scenario: "rolling-upgrade",
+        rules: &[Rule::FormatInForce],
+    },
+    Plant {
         name: "promote-unready",
         summary: "a learner is given a vote without having kept up",
         scenario: "join-under-load",

@@ -179,7 +179,7 @@ impl Story {
         let to = match errand {
             Errand::Transfer { through, to } => Some((through, to.unwrap_or(through))),
             // A leader that is to go hands over before.
-            Errand::RemoveMember { through, id } => self
+            Errand::RemoveMember { through, id, .. } => self
                 .place_of(id)
                 .filter(|node| self.leader() == Some(*node))
                 .map(|_| (through, through)),
@@ -187,6 +187,10 @@ impl Story {
         };
         if let Some((through, to)) = to {
             let kind = EventKind::LeadershipTransferred { to };
+            self.record.lock().happened(self.now_us(), Some(through), kind);
+        }
+        if let Errand::RemoveMember { through, id, force: true } = errand {
+            let kind = EventKind::RemovalForced { id };
             self.record.lock().happened(self.now_us(), Some(through), kind);
         }
         self.orders.send(errand)

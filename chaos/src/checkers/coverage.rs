@@ -141,6 +141,7 @@ const fn event_name(kind: &EventKind) -> Option<&'static str> {
         EventKind::StorageFailed => "storage-failures",
         EventKind::LeadershipTransferred { .. } => "leadership-transfers",
         EventKind::VotersChange { .. } => "voter-changes",
+        EventKind::RemovalForced { .. } => "forced-removals",
         EventKind::Role { .. }
         | EventKind::Named { .. }
         | EventKind::FaultEnded { .. }

@@ -181,6 +181,8 @@ rules! {
     TitleKept => "title-kept",
     /// No change of members without force lowers the number of failures that are tolerated.
     ToleranceKept => "tolerance-kept",
+    /// Rules that a member cannot follow do not come into force, and in the end the newest do.
+    FormatInForce => "format-in-force",
     /// A transfer tells truly what became of it, and one that is refused changes nothing.
     TransferTruth => "transfer-truth",
 }

@@ -4,9 +4,10 @@
 //! the leader at that moment; the timeline tells what was really so. It cannot tell what the leader
 //! could know, so a voter whom anything troubled not long before is counted whichever way excuses
 //! the change: not as one that worked before it, but as one that works after it. Who was down all
-//! the while is counted as down. A drop by a fault is no change and no business of this rule.
+//! the while is counted as down. A drop by a fault is no change and no business of this rule, and
+//! neither is the removal of those whom an operator has removed by force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Rule, Violation};
 use crate::timeline::{EventKind, FaultKind, FaultWindow, Timeline, Voter};
@@ -33,6 +34,7 @@ struct Place {
 pub fn check(timeline: &Timeline) -> Vec<Violation> {
     let faults = timeline.faults();
     let mut places: BTreeMap<u32, Place> = BTreeMap::new();
+    let mut forced = BTreeSet::new();
     let mut violations = Vec::new();
     for event in timeline.events() {
         let Some(node) = event.node else { continue };
@@ -45,6 +47,10 @@ pub fn check(timeline: &Timeline) -> Vec<Violation> {
             EventKind::Named { id } => (place.id, place.up) = (Some(*id), true),
             EventKind::Stopped => (place.up, place.since_us) = (false, event.at_us),
             EventKind::StorageFailed => place.failed = true,
+            EventKind::RemovalForced { id } => {
+                forced.insert(*id);
+            }
+            EventKind::VotersChange { from, to } if is_forced(from, to, &forced) => {}
             EventKind::VotersChange { from, to } => {
                 let moment =
                     Moment { at_us: event.at_us, leader: node, places: &places, faults: &faults };
@@ -109,6 +115,13 @@ impl Moment<'_> {
     }
 }
 
+/// Whether all that the change does is to take votes from those who are to go by force.
+fn is_forced(from: &[Voter], to: &[Voter], forced: &BTreeSet<u64>) -> bool {
+    let mut gone = from.iter().filter(|voter| !to.contains(voter)).peekable();
+    let gains = to.iter().any(|voter| !from.contains(voter));
+    gone.peek().is_some() && !gains && gone.all(|voter| forced.contains(&voter.id))
+}
+
 fn tolerated(voters: &[Voter], is_well: impl Fn(&Voter) -> bool) -> i64 {
     let well = voters.iter().filter(|voter| is_well(voter)).count();
     let quorum = voters.len() / 2 + 1;
@@ -163,6 +176,15 @@ mod tests {
         assert!(is_found(|_| {}, &[0, 1, 2], &[0, 1]));
         assert!(!is_found(|_| {}, &[0, 1, 2, 3], &[0, 1, 2]));
         assert!(!is_found(|_| {}, &[0, 1, 2], &[0, 1, 2, 3]));
+    }
+
+    #[test]
+    fn force_excuses_the_removal_of_the_one_it_names_and_of_nobody_else() {
+        let force = |timeline: &mut Timeline| {
+            timeline.record(15 * S, Some(0), EventKind::RemovalForced { id: 102 });
+        };
+        assert!(!is_found(force, &[0, 1, 2], &[0, 1]));
+        assert!(is_found(force, &[0, 1, 2], &[0, 2]));
     }
 
     #[test]

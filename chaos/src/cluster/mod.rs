@@ -17,7 +17,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use mainstay_consensus::{Birth, BootstrapPeer, Election};
+use mainstay_consensus::{Birth, BootstrapPeer, Election, Versions};
 use mainstay_kv::{
     command::KeyRange,
     query::{KeyValue, RangeQuery},
@@ -70,6 +70,8 @@ pub struct Shape {
     pub log_bytes_min: u64,
     /// How much any clock may run too fast or too slow, in thousandths.
     pub clock_error_per_mille: u64,
+    /// What the programs of the first processes speak and apply.
+    pub versions: Versions,
     /// The bug that is planted, if any.
     pub planted: Option<&'static str>,
 }
@@ -85,6 +87,7 @@ impl Default for Shape {
             link_curve: 5.0,
             log_bytes_min: 64 * 1024 * 1024,
             clock_error_per_mille: 0,
+            versions: Versions::default(),
             planted: None,
         }
     }
@@ -251,6 +254,18 @@ impl Cluster {
     pub fn voters(&self) -> Option<usize> {
         let status = self.seats[at(self.leader()?)].consensus()?.status();
         Some(status.members.values().filter(|member| member.voter).count())
+    }
+
+    /// From its next start on the node runs a program that speaks and applies this.
+    pub fn set_versions(&self, node: u32, versions: Versions) {
+        self.seats[at(node)].set_versions(versions);
+    }
+
+    /// The replicated format that the node follows, once its process has applied anything.
+    #[must_use]
+    pub fn format(&self, node: u32) -> Option<u64> {
+        let consensus = self.seats[at(node)].consensus()?;
+        consensus.read(|store| (store.sequence() > 0).then(|| store.settings().format))
     }
 
     /// Why the node's process ended by itself, if it did.
@@ -523,6 +538,7 @@ fn config(shape: &Shape, node: u32) -> Config {
         log: String::new(),
         log_format: LogFormat::Text,
         runtime: RuntimeKind::CurrentThread,
+        versions: shape.versions,
     }
 }
 

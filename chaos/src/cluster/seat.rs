@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use mainstay_consensus::{Birth, Consensus};
+use mainstay_consensus::{Birth, Consensus, Versions};
 use mainstay_node::{Config, Listeners, RunError, StorageOptions, run_observed};
 use mainstay_world::{MemoryHistory, NodeClock, Scope, World};
 use tokio::sync::{mpsc, oneshot};
@@ -171,6 +171,11 @@ impl Seat {
     /// From its next start on the node finds its cluster so.
     pub(crate) fn set_birth(&self, birth: Birth) {
         self.config().birth = birth;
+    }
+
+    /// From its next start on another version of the program runs here.
+    pub(crate) fn set_versions(&self, versions: Versions) {
+        self.config().versions = versions;
     }
 
     fn config(&self) -> MutexGuard<'_, Config> {

@@ -126,9 +126,15 @@ pub(super) fn trouble(story: &mut Story, node: u32) -> Option<FaultId> {
     }
 }
 
-/// Tells the node to stop, waits for its end and starts it again; one that is down is started. One
-/// whose disk hangs may have to be killed.
+/// Tells the node to stop, waits for its end and starts it again; one that is down is started.
 fn restart(story: &mut Story, node: u32, hangs: bool) {
+    stop(story, node, hangs);
+    story.restart(node);
+}
+
+/// Tells the node to stop, if it is up, and waits for its end. One whose disk hangs may have to be
+/// killed.
+pub(super) fn stop(story: &mut Story, node: u32, hangs: bool) {
     if story.is_up(node) {
         story.tell_to_stop(node);
         let ended = story.run_until(STOPS_WITHIN_MS, |cluster| cluster.ended(node).is_some());
@@ -143,13 +149,12 @@ fn restart(story: &mut Story, node: u32, hangs: bool) {
         let ms = story.dice().between(0..=1_000);
         story.run_ms(ms);
     }
-    story.restart(node);
 }
 
 /// The limit that a node gives running work, and some time to end.
 const STOPS_WITHIN_MS: u64 = 35_000;
 
-fn transfer(story: &mut Story) -> Result<(), Stuck> {
+pub(super) fn transfer(story: &mut Story) -> Result<(), Stuck> {
     let through = story.any_node();
     let to = if story.dice().percent(50) { Some(story.any_node()) } else { None };
     let errand = story.send(Errand::Transfer { through, to });
@@ -159,7 +164,7 @@ fn transfer(story: &mut Story) -> Result<(), Stuck> {
 }
 
 /// Forgets what is old; it may be refused, and when nothing is wrong it is not.
-fn compact(story: &mut Story) -> Result<(), Stuck> {
+pub(super) fn compact(story: &mut Story) -> Result<(), Stuck> {
     let through = story.any_node();
     let errand = story.send(Errand::Compact { through });
     let outcome = story.wait_for_errand(errand)?;

@@ -34,6 +34,7 @@ mod stalled_disk;
 mod stalled_leader;
 mod steady;
 mod swarm;
+mod upgrade;
 
 use crate::{
     cluster::Shape,
@@ -91,10 +92,13 @@ pub const SCENARIOS: &[Scenario] = &[
     clock_rates::SCENARIO,
     maintenance::ROLLING_RESTARTS,
     maintenance::MAINTENANCE,
+    upgrade::SCENARIO,
     membership::MEMBERS_COME_AND_GO,
     membership::REPLACE_A_LOST_DISK,
     membership::CHANGE_INTERRUPTED,
     membership::JOIN_UNDER_LOAD,
+    membership::MEMBERS_BY_FORCE,
+    membership::DEAD_VOTER,
     etcd::STEADY,
     etcd::CRASHES,
     etcd::ALONE,

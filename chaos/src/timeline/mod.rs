@@ -109,6 +109,11 @@ pub enum EventKind {
         /// The voters after.
         to: Vec<Voter>,
     },
+    /// An operator has a member removed whatever that does to the failures tolerated.
+    RemovalForced {
+        /// The member's node id.
+        id: u64,
+    },
     /// All faults are over: from here on the cluster must recover and stay well.
     Healed,
     /// The run found something wrong.

@@ -168,6 +168,7 @@ fn what_happened(kind: &EventKind) -> String {
         EventKind::VotersChange { from, to } => {
             format!("changes the voters from {} to {}", voters(from), voters(to))
         }
+        EventKind::RemovalForced { id } => format!("is told to remove {id:016x} by force"),
         EventKind::Healed => "all faults are over; the cluster must recover".to_owned(),
         EventKind::Violation { what } => format!("VIOLATION {what}"),
         EventKind::Note(note) => note.clone(),

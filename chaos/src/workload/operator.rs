@@ -53,6 +53,17 @@ pub enum Errand {
         through: u32,
         /// The member's node id.
         id: u64,
+        /// Even if fewer failures are tolerated then.
+        force: bool,
+    },
+    /// What the removal of a member would do is asked for, and nothing done.
+    RehearseRemoval {
+        /// The node that is asked.
+        through: u32,
+        /// The member's node id.
+        id: u64,
+        /// See [`Errand::RemoveMember`].
+        force: bool,
     },
 }
 
@@ -157,8 +168,11 @@ impl Operator {
             Errand::PromoteMember { through, id } => {
                 changed(self.of(through).promote_member(&id.to_string(), false).await)
             }
-            Errand::RemoveMember { through, id } => {
-                changed(self.of(through).remove_member(&id.to_string(), false, false).await)
+            Errand::RemoveMember { through, id, force } => {
+                changed(self.of(through).remove_member(&id.to_string(), force, false).await)
+            }
+            Errand::RehearseRemoval { through, id, force } => {
+                changed(self.of(through).remove_member(&id.to_string(), force, true).await)
             }
         };
         self.orders.inner.errands.lock().outcomes.insert(

@@ -15,7 +15,7 @@ mod options;
 
 use std::path::PathBuf;
 
-use mainstay_consensus::{Birth, BootstrapPeer};
+use mainstay_consensus::{Birth, BootstrapPeer, Versions};
 use mainstay_kv::Settings;
 
 pub use error::ConfigError;
@@ -67,6 +67,9 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The scheduler that the process should run this node on.
     pub runtime: RuntimeKind,
+    /// What this node speaks and applies. Nobody sets it: a simulation that upgrades a cluster has
+    /// nodes of an earlier program in it.
+    pub versions: Versions,
 }
 
 impl Config {
@@ -141,6 +144,7 @@ impl Config {
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: options.log_format.unwrap_or_default(),
             runtime: options.runtime.unwrap_or_default(),
+            versions: Versions::default(),
             name,
         })
     }

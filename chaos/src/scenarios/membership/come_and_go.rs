@@ -97,7 +97,7 @@ fn remove(story: &mut Story) -> Result<(), Stuck> {
         _ => None,
     };
     let through = another_that_runs(story, node);
-    let outcome = ask(story, Errand::RemoveMember { through, id })?;
+    let outcome = ask(story, Errand::RemoveMember { through, id, force: false })?;
     let removed = matches!(&outcome, ErrandOutcome::Members { change, .. } if change == "removed");
     if let Some(cut) = cut {
         story.end(cut);
@@ -112,7 +112,7 @@ fn remove(story: &mut Story) -> Result<(), Stuck> {
 }
 
 /// A node that was removed is not admitted again, ends by itself, and does not start again.
-fn stays_away(story: &mut Story, node: u32, id: u64) -> Result<(), Stuck> {
+pub(super) fn stays_away(story: &mut Story, node: u32, id: u64) -> Result<(), Stuck> {
     if story.ended(node).is_none() {
         let through = another_that_runs(story, node);
         let outcome = ask(story, Errand::AddMember { through, node })?;

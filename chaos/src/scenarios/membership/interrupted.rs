@@ -75,7 +75,7 @@ fn remove_one(story: &mut Story) {
     let victim = (others.len() == 3).then(|| *story.dice().pick(&others));
     if let Some(id) = victim.and_then(|node| story.identity(node)) {
         let through = leader.unwrap_or(others[0]);
-        let _nobody_waits = story.send(Errand::RemoveMember { through, id });
+        let _nobody_waits = story.send(Errand::RemoveMember { through, id, force: false });
     }
 }
 

@@ -5,7 +5,9 @@
 //! change lowers the number of failures that are tolerated. Here stands what operators do, and that
 //! what they are answered is true.
 
+mod by_force;
 mod come_and_go;
+mod dead_voter;
 mod interrupted;
 mod join_under_load;
 mod replace;
@@ -13,7 +15,9 @@ mod replace;
 use std::collections::BTreeSet;
 
 pub(super) use self::{
+    by_force::MEMBERS_BY_FORCE,
     come_and_go::{MEMBERS_COME_AND_GO, change},
+    dead_voter::DEAD_VOTER,
     interrupted::CHANGE_INTERRUPTED,
     join_under_load::JOIN_UNDER_LOAD,
     replace::REPLACE_A_LOST_DISK,
