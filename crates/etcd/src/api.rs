@@ -107,10 +107,10 @@ impl EtcdApi {
         B::Error: Into<BoxError> + Send + Unpin,
     {
         let stopping = *self.shared.stopping.borrow();
+        if stopping && (Gateway::is_meant(request.uri().path()) || is_grpc(&request)) {
+            return refused(&request, &error::server_stopped());
+        }
         if Gateway::is_meant(request.uri().path()) {
-            if stopping {
-                return refusal(&error::server_stopped()).map(AnswerBody::general);
-            }
             let answering = Box::pin(self.gateway.answer(request.map(Body::new)));
             return answering.await.map(AnswerBody::general);
         }
@@ -119,14 +119,18 @@ impl EtcdApi {
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return response.map(AnswerBody::general);
         }
-        if stopping {
-            return error::response(&error::server_stopped()).map(AnswerBody::general);
-        }
         match self.hot_calls.answer(request).await {
             Ok(response) => response,
             // In a box of its own: this must not make every call as large as the largest.
             Err(request) => Box::pin(self.answer_generally(request.map(Body::new))).await,
         }
+    }
+
+    /// The answer of a node that is starting and has nothing to answer from: clients go elsewhere,
+    /// or try again.
+    #[must_use]
+    pub fn answer_of_none<B>(request: &http::Request<B>) -> Response<AnswerBody> {
+        refused(request, &error::unhealthy())
     }
 
     async fn answer_generally(&self, request: Request) -> Response<AnswerBody> {
@@ -169,6 +173,16 @@ fn router(shared: &Arc<Shared>) -> Router {
         "grpc.health.v1.Health" => HealthServer(HealthService(shared())),
     }
     .fallback(unknown)
+}
+
+/// A refusal, over the protocol of the request.
+fn refused<B>(request: &http::Request<B>, status: &Status) -> Response<AnswerBody> {
+    let response = if Gateway::is_meant(request.uri().path()) {
+        refusal(status)
+    } else {
+        error::response(status)
+    };
+    response.map(AnswerBody::general)
 }
 
 fn is_grpc<B>(request: &http::Request<B>) -> bool {

@@ -33,6 +33,7 @@ pub(crate) mod route;
 pub(crate) mod router;
 pub(crate) mod server;
 pub(crate) mod stamp;
+pub(crate) mod starting;
 pub(crate) mod terms;
 pub(crate) mod timer;
 pub(crate) mod txn;

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use mainstay_consensus::{Birth, Consensus, StartError, Versions};
+use mainstay_consensus::{Birth, Consensus, StartError};
 use mainstay_etcd::EtcdApi;
 use mainstay_service::{Door, Limits};
 use mainstay_storage::StorageOptions;
@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::{Config, RuntimeKind},
-    http::{connection::Connections, front::Front, server::Server},
+    http::{connection::Connections, front::Front, server::Server, starting::answer_meanwhile},
     joining::{JoinError, join},
     metrics::Metrics,
     read_only,
@@ -224,7 +224,7 @@ pub async fn run_observed(
     shutdown: impl Future<Output = ()>,
 ) -> Result<ExitReason, RunError> {
     let started = Instant::now();
-    let Listeners { client, peer } = listeners;
+    let Listeners { mut client, peer } = listeners;
     let client_addr = bound(client.as_ref(), &config.client_addr);
     let peer_addr = bound(peer.as_ref(), &config.peer_addr);
     let options = consensus_options(&config, &client_addr, &peer_addr, storage);
@@ -233,6 +233,7 @@ pub async fn run_observed(
         biased;
         () = shutdown.as_mut() => return Ok(ExitReason::Requested),
         started = Consensus::start(options, world.clone(), peer) => started?,
+        never = answer_meanwhile(client.as_mut()) => match never {},
     };
     observe(&consensus);
     let door = Door::open(consensus.clone(), &world, Limits::default());
@@ -332,7 +333,7 @@ fn consensus_options(
         birth: config.birth.clone(),
         settings: config.settings(),
         storage,
-        versions: Versions::default(),
+        versions: config.versions,
     }
 }
 

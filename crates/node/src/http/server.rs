@@ -35,7 +35,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(300);
 const PING_MAX: Duration = Duration::from_secs(20);
 
 /// The pause after a connection could not be accepted, as when file descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a connection that is refused has to take the reason.
 const REFUSAL_MAX: Duration = Duration::from_millis(100);
@@ -109,7 +109,8 @@ impl Server {
     }
 }
 
-fn builder() -> auto::Builder<WorldExecutor> {
+/// What every connection to clients is served by.
+pub(crate) fn builder() -> auto::Builder<WorldExecutor> {
     let mut builder = auto::Builder::new(WorldExecutor);
     builder.http1().auto_date_header(false).max_buf_size(BUFFER_BYTES_MAX).pipeline_flush(true);
     builder
@@ -202,7 +203,7 @@ async fn serve(
 
 /// Starts what hyper wants to run beside a connection (HTTP/2 streams) in the node's scope.
 #[derive(Debug, Clone, Copy)]
-struct WorldExecutor;
+pub(crate) struct WorldExecutor;
 
 impl<F> hyper::rt::Executor<F> for WorldExecutor
 where
