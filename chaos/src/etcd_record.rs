@@ -129,6 +129,12 @@ pub const ENTRIES: &[Entry] = &[
         scenario: "etcd-steady",
     },
     Entry {
+        name: "3.6.9",
+        was: "a new leader tells readers an index from before its first entry",
+        plant: "index-before-first-entry",
+        scenario: "etcd-young-leaders",
+    },
+    Entry {
         name: "3.6.12",
         was: "an update of a member gives a learner a vote that it is not ready for",
         plant: "promote-unready",

@@ -203,6 +203,12 @@ pub const PLANTS: &[Plant] = &[
         rules: &[Rule::WatchComplete],
     },
     Plant {
+        name: "index-before-first-entry",
+        summary: "a new leader gives read indexes before its first entry is committed",
+        scenario: "etcd-young-leaders",
+        rules: &[Rule::Linearizable, Rule::Revisions],
+    },
+    Plant {
         name: "renew-revoked",
         summary: "the renewal of a lease that is gone is said to have succeeded",
         scenario: "etcd-steady",

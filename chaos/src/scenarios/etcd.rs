@@ -58,6 +58,14 @@ pub(super) const TRANSFERS: Scenario = Scenario {
     story: transfers,
 };
 
+pub(super) const YOUNG_LEADERS: Scenario = Scenario {
+    name: "etcd-young-leaders",
+    summary: "leaders are lost before the others know what they acknowledged, and clients read on",
+    shape: three_nodes,
+    workload: crowd,
+    story: young_leaders,
+};
+
 pub(super) const SLOW_DISKS: Scenario = Scenario {
     name: "etcd-slow-disks",
     summary: "disks are slow, hang and fail while watches go on",
@@ -99,6 +107,11 @@ fn busy(dice: &mut Dice) -> Workload {
 
 fn eager(dice: &mut Dice) -> Workload {
     Workload { think_ms: 2..=20, ..usual(dice) }
+}
+
+/// So many that somebody reads what was just written whenever a leader is lost.
+fn crowd(dice: &mut Dice) -> Workload {
+    Workload { workers: 12, think_ms: 2..=8, ..usual(dice) }
 }
 
 fn flood(dice: &mut Dice) -> Workload {
@@ -208,21 +221,46 @@ fn transfers(story: &mut Story) -> Result<(), Stuck> {
         story.run_ms(ms);
         let leader = story.wait_for_leader()?;
         // The first entry of the next leader takes its time, and clients read meanwhile.
-        let slow: Vec<_> = story
-            .nodes()
-            .filter(|node| *node != leader)
-            .map(|node| {
-                story.trouble_disk(node, FaultKind::SlowDisk, "20 to 60 ms", |disk| {
-                    disk.sync_ms = 20..=60;
-                })
-            })
-            .collect();
-        story.cut_power(leader);
-        story.wait_for_writes(5)?;
-        slow.into_iter().for_each(|fault| story.end(fault));
-        story.restart(leader);
+        lose_while_others_are_slow(story, leader)?;
     }
     story.wait_for_writes(10)
+}
+
+fn young_leaders(story: &mut Story) -> Result<(), Stuck> {
+    for _round in 0..5 {
+        let leader = story.begin()?;
+        // What it commits it tells its clients at once and the others a while later.
+        let far = story.slow_links(&[leader], 15);
+        let ms = story.dice().between(300..=1_200);
+        story.run_ms(ms);
+        // What is on its way to them is committed and acknowledged, and they never hear that it is.
+        let mute = story.mute(&[leader]);
+        story.run_ms(35);
+        // Until the next leader's first entry is on slow disks it does not know either, and those
+        // who wait for a leader ask it at once.
+        lose_while_others_are_slow(story, leader)?;
+        story.end(mute);
+        story.end(far);
+    }
+    story.wait_for_writes(10)
+}
+
+/// Takes the leader's power away and makes the disks of the others slow, until writes are taken.
+fn lose_while_others_are_slow(story: &mut Story, leader: u32) -> Result<(), Stuck> {
+    let others: Vec<_> = story.nodes().filter(|node| *node != leader).collect();
+    let slow: Vec<_> = others
+        .into_iter()
+        .map(|node| {
+            story.trouble_disk(node, FaultKind::SlowDisk, "20 to 60 ms", |disk| {
+                disk.sync_ms = 20..=60;
+            })
+        })
+        .collect();
+    story.cut_power(leader);
+    story.wait_for_writes(5)?;
+    slow.into_iter().for_each(|fault| story.end(fault));
+    story.restart(leader);
+    Ok(())
 }
 
 fn slow_disks(story: &mut Story) -> Result<(), Stuck> {

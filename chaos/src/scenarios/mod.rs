@@ -105,6 +105,7 @@ pub const SCENARIOS: &[Scenario] = &[
     etcd::PARTITIONS,
     etcd::PAUSES,
     etcd::TRANSFERS,
+    etcd::YOUNG_LEADERS,
     etcd::SLOW_DISKS,
     etcd::SNAPSHOTS,
     etcd::SLOW_WATCHERS,

@@ -108,7 +108,11 @@ async fn next_round<T>(
 
 /// The commit index, once a quorum has confirmed that this node still leads.
 async fn confirmed_index(task: &LeaderReadTask) -> Option<u64> {
-    let LeaderReadTask { raft, node_id, links, .. } = task;
+    let LeaderReadTask { raft, node_id, links, store, buggify } = task;
+    // A planted bug takes what is known now. A young leader knows what is committed only when its
+    // own first entry is.
+    let planted =
+        buggify.is_planted("index-before-first-entry").then(|| *store.applied_index().borrow());
     let began = links.contact.draw();
     let linearizer = match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
         Ok(linearizer) => linearizer,
@@ -121,7 +125,7 @@ async fn confirmed_index(task: &LeaderReadTask) -> Option<u64> {
     let membership = Arc::clone(&raft.server_metrics().borrow_watched().membership_config);
     let voters = membership.get_joint_config();
     links.contact.quorum_since(began, **read.committed_leader_id(), *node_id, voters).await;
-    Some(read.index())
+    Some(planted.unwrap_or_else(|| read.index()))
 }
 
 /// A reader in the queue.
