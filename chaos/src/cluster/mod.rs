@@ -22,7 +22,9 @@ use mainstay_kv::{
     command::KeyRange,
     query::{KeyValue, RangeQuery},
 };
-use mainstay_node::{Config, LogFormat, Profile, RuntimeKind, StorageOptions};
+use mainstay_node::{
+    Config, LogFormat, Profile, RuntimeKind, StorageOptions, WATCH_PROGRESS_INTERVAL_DEFAULT,
+};
 use turmoil::Sim;
 
 pub use self::hardship::FaultId;
@@ -535,6 +537,7 @@ fn config(shape: &Shape, node: u32) -> Config {
         site: String::new(),
         profile: shape.profile,
         quota_bytes: 64 * 1024 * 1024,
+        watch_progress_interval: WATCH_PROGRESS_INTERVAL_DEFAULT,
         log: String::new(),
         log_format: LogFormat::Text,
         runtime: RuntimeKind::CurrentThread,

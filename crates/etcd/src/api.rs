@@ -1,8 +1,11 @@
 //! The API as one value: all services as a router, and what they share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{BoxError, Router, body::Body, extract::Request};
@@ -66,6 +69,8 @@ pub struct EtcdApi {
 /// What all services share.
 pub(crate) struct Shared {
     pub(crate) door: Door,
+    /// How often a watcher that asked for it hears how far it is.
+    pub(crate) progress_interval: Duration,
     applied: watch::Receiver<AppliedPosition>,
     /// Cluster and member, once the cluster is born; 0 before.
     cluster_id: AtomicU64,
@@ -74,12 +79,14 @@ pub(crate) struct Shared {
 }
 
 impl EtcdApi {
-    /// The API in front of `door`.
+    /// The API in front of `door`; every `progress_interval` a watcher that asked for it hears how
+    /// far it is.
     #[must_use]
-    pub fn new(door: Door) -> Self {
+    pub fn new(door: Door, progress_interval: Duration) -> Self {
         let shared = Arc::new(Shared {
             applied: door.consensus().applied(),
             door,
+            progress_interval,
             cluster_id: AtomicU64::new(0),
             member_id: AtomicU64::new(0),
             stopping: watch::Sender::new(false),

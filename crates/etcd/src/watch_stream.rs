@@ -37,9 +37,6 @@ use crate::{
 /// Watchers of one stream.
 const WATCHERS_MAX: usize = 10_000;
 
-/// How often a watcher that asked for it hears how far it is, as in etcd.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(10 * 60);
-
 /// How often to look whether all watchers have caught up, while somebody waits to hear it.
 const PROGRESS_CHECK: Duration = Duration::from_millis(5);
 
@@ -185,7 +182,7 @@ impl WatchStream {
             previous: request.prev_kv,
             no_put: filters(FilterType::Noput),
             no_delete: filters(FilterType::Nodelete),
-            progress_interval: request.progress_notify.then_some(PROGRESS_INTERVAL),
+            progress_interval: request.progress_notify.then_some(self.api.progress_interval),
             catch_up_when_slow: true,
         };
         let Some(id) = self.watchers.id_for(request.watch_id) else {

@@ -13,7 +13,7 @@ mod error;
 mod file;
 mod options;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use mainstay_consensus::{Birth, BootstrapPeer, Versions};
 use mainstay_kv::Settings;
@@ -29,6 +29,10 @@ pub const PEER_ADDR_DEFAULT: &str = "127.0.0.1:2380";
 
 /// The smallest quota that makes sense: one full transaction with room.
 const QUOTA_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
+/// How often watchers hear how far they are unless told otherwise, and the least, as in etcd.
+pub const WATCH_PROGRESS_INTERVAL_DEFAULT: Duration = Duration::from_secs(10 * 60);
+const WATCH_PROGRESS_INTERVAL_MS_MIN: u64 = 100;
 
 /// Longest name of a node, zone or site in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -61,6 +65,8 @@ pub struct Config {
     pub profile: Profile,
     /// First value of the cluster's quota in bytes.
     pub quota_bytes: u64,
+    /// How often a watcher of the etcd API that asked for it hears how far it is.
+    pub watch_progress_interval: Duration,
     /// Which log lines to write, as `tracing-subscriber` filters: `info,mainstay_node=debug`.
     pub log: String,
     /// How to write them.
@@ -141,6 +147,7 @@ impl Config {
             site,
             profile: options.profile.unwrap_or_default(),
             quota_bytes,
+            watch_progress_interval: watch_progress_interval(options.watch_progress_interval_ms)?,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: options.log_format.unwrap_or_default(),
             runtime: options.runtime.unwrap_or_default(),
@@ -162,6 +169,18 @@ impl Config {
                 ..settings
             },
         }
+    }
+}
+
+fn watch_progress_interval(said: Option<u64>) -> Result<Duration, ConfigError> {
+    match said {
+        None => Ok(WATCH_PROGRESS_INTERVAL_DEFAULT),
+        Some(ms) if ms >= WATCH_PROGRESS_INTERVAL_MS_MIN => Ok(Duration::from_millis(ms)),
+        Some(ms) => Err(ConfigError::invalid(
+            "watch_progress_interval_ms",
+            &ms.to_string(),
+            "more than ten messages a second for each idle watcher help nobody",
+        )),
     }
 }
 

@@ -24,7 +24,7 @@ pub mod recovery;
 
 pub use config::{
     CLIENT_ADDR_DEFAULT, Config, ConfigError, LogFormat, Options, PEER_ADDR_DEFAULT, Profile,
-    RuntimeKind, UnknownChoice,
+    RuntimeKind, UnknownChoice, WATCH_PROGRESS_INTERVAL_DEFAULT,
 };
 pub use examination::{Examination, ExaminationError};
 pub use joining::JoinError;

@@ -238,7 +238,7 @@ pub async fn run_observed(
     observe(&consensus);
     let door = Door::open(consensus.clone(), &world, Limits::default());
     let connections = Arc::new(Connections::default());
-    let etcd = EtcdApi::new(door.clone());
+    let etcd = EtcdApi::new(door.clone(), config.watch_progress_interval);
     let metrics = Metrics::new(door.clone(), etcd.clone(), Arc::clone(&connections), started);
     let front = Arc::new(Front::new(door.clone(), etcd, metrics));
     let server = Server::start(client, front, connections);

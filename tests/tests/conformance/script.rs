@@ -13,6 +13,8 @@
 //! w< 2                                       waits for two lines of it
 //! settle w                                   waits for all events of the watches on it
 //! quiet w                                    nothing comes over it for now
+//! progress w                                 waits until a watch on it says, unasked, that it has
+//!                                            told everything
 //! close w                                    ends it and waits for everything that is left
 //! POST /v3/kv/range {"key":"YQ=="}           JSON; `POST/2` for the first two lines of a stream
 //! GET /version
@@ -63,6 +65,8 @@ pub(crate) enum Action {
     Settle { name: String },
     /// Looks whether something comes.
     Quiet { name: String },
+    /// Waits until a watch of a call says by itself that it has told everything so far.
+    Progress { name: String },
     /// Ends a call.
     Close { name: String },
     /// An HTTP request; with a number, only so many lines of its answer.
@@ -163,6 +167,7 @@ fn action(text: &str, input: &[String]) -> Option<Action> {
         "open" => open(rest)?,
         "settle" => Action::Settle { name },
         "quiet" => Action::Quiet { name },
+        "progress" => Action::Progress { name },
         "close" => Action::Close { name },
         "$" => Action::Command { words: words(rest), input: with_newlines(input) },
         _ if first.starts_with("POST") || first == "GET" || first == "PUT" => {

@@ -11,6 +11,10 @@ use tempfile::TempDir;
 
 use crate::calls::Calls;
 
+/// How often both sides say by themselves how far a watch is, in milliseconds: as often as they do
+/// at most.
+const PROGRESS_INTERVAL_MS: u64 = 100;
+
 /// A cluster that is asked.
 pub(crate) struct Side {
     /// Who it is.
@@ -45,7 +49,15 @@ pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 impl Side {
     /// Three nodes of Mainstay.
     pub(crate) async fn mainstay() -> Self {
-        let cluster = Cluster::three(env!("CARGO_BIN_EXE_mainstay-under-test")).await;
+        let program = env!("CARGO_BIN_EXE_mainstay-under-test");
+        let mut cluster = Cluster::planned(program, 3).await;
+        for at in 0..cluster.len() {
+            let interval = PROGRESS_INTERVAL_MS.to_string();
+            let words = ["--watch-progress-interval-ms".to_owned(), interval];
+            cluster[at].plan.extra.extend(words);
+        }
+        cluster.start_all();
+        cluster.serves().await;
         let address = |at: usize| format!("127.0.0.1:{}", cluster[at].plan.client_port);
         let addresses = (0..cluster.len()).map(address).collect();
         Self::new("Mainstay", addresses, Keeps::Cluster(cluster))
@@ -65,6 +77,7 @@ impl Side {
             ("--listen-peer-urls", peer_url.clone()),
             ("--initial-advertise-peer-urls", peer_url.clone()),
             ("--initial-cluster", format!("e1={peer_url}")),
+            (etcd.version.progress_flag(), format!("{PROGRESS_INTERVAL_MS}ms")),
         ];
         let words = words.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
         let log = folder.path().join("log");
@@ -109,6 +122,15 @@ impl Version {
         numbers
             .and_then(Self::parse)
             .ok_or_else(|| format!("{} says no version: {text}", program.display()))
+    }
+
+    /// What says how often etcd tells how far a watch is.
+    fn progress_flag(self) -> &'static str {
+        if self < Self(3, 6, 0) {
+            "--experimental-watch-progress-notify-interval"
+        } else {
+            "--watch-progress-notify-interval"
+        }
     }
 
     /// Three numbers with dots between.

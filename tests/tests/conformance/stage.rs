@@ -101,6 +101,7 @@ impl<'a> Stage<'a> {
                 stream.keep(soon, base);
                 stream.lines(usize::MAX)
             }
+            Action::Progress { name } => self.progress(name).await,
             Action::Close { name } => self.close(name).await,
             Action::Http { verb, path, body, lines } => {
                 let url = format!("http://{}{path}", self.side.addresses[self.node]);
@@ -150,11 +151,32 @@ impl<'a> Stage<'a> {
         let stream = self.stream(name);
         while stream.waiting.len() < lines {
             let came = stream.call.next().await;
-            if !stream.keep(came, base) {
+            // How often it says that is not promised.
+            if unasked_progress(&came).is_none() && !stream.keep(came, base) {
                 break;
             }
         }
         stream.lines(lines)
+    }
+
+    async fn progress(&mut self, name: &str) -> Vec<String> {
+        let (base, node) = (self.base, self.side.nodes[self.node].clone());
+        let now = node.answer("KV/Range", r#"key: "any""#).await;
+        let now = messages::number(&now, &["header", "revision"]);
+        let stream = self.stream(name);
+        loop {
+            let came = stream.call.next().await;
+            match unasked_progress(&came) {
+                Some(earlier) if earlier < now => {}
+                Some(_all) => {
+                    stream.keep(came, base);
+                    break;
+                }
+                None if stream.keep(came, base) => {}
+                None => break,
+            }
+        }
+        stream.lines(usize::MAX)
     }
 
     async fn settle(&mut self, name: &str) -> Vec<String> {
@@ -217,7 +239,8 @@ impl Stream {
     async fn keep_until_barrier(&mut self, base: i64) {
         loop {
             let came = self.call.next().await;
-            if is_of_barrier(&came) || !self.keep(came, base) {
+            let passed_over = unasked_progress(&came).is_some();
+            if is_of_barrier(&came) || !(passed_over || self.keep(came, base)) {
                 return;
             }
         }
@@ -286,6 +309,22 @@ fn told_by_watch(answer: &DynamicMessage, base: i64) -> Vec<(i64, String)> {
     let barrier = format!("key:\"{BARRIER_KEY}\"");
     let lines = events.iter().filter_map(Value::as_message).map(line);
     lines.filter(|line| !line.contains(&barrier)).map(|line| (watch, line)).collect()
+}
+
+/// The revision up to which a watch says that it has told everything, without having been asked.
+fn unasked_progress(came: &Came) -> Option<i64> {
+    let Came::Answer(answer) = came else { return None };
+    let is_empty = |field: &str| {
+        let number = answer.get_field_by_name(field);
+        number.as_deref().is_none_or(|value| match value {
+            Value::List(all) => all.is_empty(),
+            value => *value == Value::Bool(false),
+        })
+    };
+    let is_progress = answer.descriptor().name() == "WatchResponse"
+        && messages::number(answer, &["watch_id"]) >= 0
+        && ["created", "canceled", "events"].iter().all(|field| is_empty(field));
+    is_progress.then(|| messages::number(answer, &["header", "revision"]))
 }
 
 fn is_of_barrier(came: &Came) -> bool {

@@ -62,6 +62,9 @@ pub(crate) struct ServeArguments {
     /// First quota of a cluster that this node creates [default: 8589934592]
     #[arg(long, value_name = "BYTES")]
     quota_bytes: Option<u64>,
+    /// How often idle watchers of the etcd API hear how far they are [default: 600000]
+    #[arg(long, value_name = "MS")]
+    watch_progress_interval_ms: Option<u64>,
     /// Which log lines to write, as in info,mainstay_node=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -89,6 +92,7 @@ impl ServeArguments {
             site: self.site,
             profile: self.profile,
             quota_bytes: self.quota_bytes,
+            watch_progress_interval_ms: self.watch_progress_interval_ms,
             log: self.log,
             log_format: self.log_format,
             runtime: self.runtime,

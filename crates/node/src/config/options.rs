@@ -37,6 +37,8 @@ pub struct Options {
     pub profile: Option<Profile>,
     /// First value of the cluster's quota in bytes.
     pub quota_bytes: Option<u64>,
+    /// How often a watcher of the etcd API that asked for it hears how far it is, in milliseconds.
+    pub watch_progress_interval_ms: Option<u64>,
     /// Which log lines to write.
     pub log: Option<String>,
     /// How to write them.
@@ -47,7 +49,7 @@ pub struct Options {
 
 impl Options {
     /// The names of all options, as they stand in the file; flags have dashes, variables capitals.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "name",
         "data_dir",
         "client_addr",
@@ -60,6 +62,7 @@ impl Options {
         "site",
         "profile",
         "quota_bytes",
+        "watch_progress_interval_ms",
         "log",
         "log_format",
         "runtime",
@@ -81,6 +84,9 @@ impl Options {
             site: self.site.or(lower.site),
             profile: self.profile.or(lower.profile),
             quota_bytes: self.quota_bytes.or(lower.quota_bytes),
+            watch_progress_interval_ms: self
+                .watch_progress_interval_ms
+                .or(lower.watch_progress_interval_ms),
             log: self.log.or(lower.log),
             log_format: self.log_format.or(lower.log_format),
             runtime: self.runtime.or(lower.runtime),
@@ -130,6 +136,11 @@ impl Options {
             "quota_bytes" => {
                 let number = text.parse().map_err(|_error| "it is a whole number of bytes")?;
                 self.quota_bytes = Some(number);
+            }
+            "watch_progress_interval_ms" => {
+                let number =
+                    text.parse().map_err(|_error| "it is a whole number of milliseconds")?;
+                self.watch_progress_interval_ms = Some(number);
             }
             "log" => self.log = owned(),
             "log_format" => self.log_format = choice(text)?,

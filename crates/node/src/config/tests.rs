@@ -25,6 +25,7 @@ fn a_node_that_is_told_nothing_has_the_defaults() {
     assert_eq!(config.peer_addr, "127.0.0.1:2380");
     assert_eq!(config.data_dir, Path::new("node.mainstay"));
     assert_eq!(config.birth, Birth::Resume);
+    assert_eq!(config.watch_progress_interval, Duration::from_secs(600));
     assert_eq!(config.settings(), Settings::default());
 }
 
@@ -54,6 +55,7 @@ fn every_option_can_stand_in_the_file_and_in_the_environment() {
         site = "s"
         profile = "wan"
         quota_bytes = 1_000_000_000
+        watch_progress_interval_ms = 5_000
         log = "debug"
         log_format = "json"
         runtime = "multi_thread"
@@ -71,6 +73,7 @@ fn every_option_can_stand_in_the_file_and_in_the_environment() {
         ("SITE", "s"),
         ("PROFILE", "wan"),
         ("QUOTA_BYTES", "1000000000"),
+        ("WATCH_PROGRESS_INTERVAL_MS", "5000"),
         ("LOG", "debug"),
         ("LOG_FORMAT", "json"),
         ("RUNTIME", "multi_thread"),
@@ -149,6 +152,7 @@ fn values_that_cannot_be_used_are_refused_by_name() {
             "the bootstrap list has another address",
         ),
         (&[("QUOTA_BYTES", "1000")], "option quota_bytes"),
+        (&[("WATCH_PROGRESS_INTERVAL_MS", "99")], "option watch_progress_interval_ms"),
     ];
     for (pairs, wanted) in table {
         let message = resolve(pairs).expect_err(wanted).to_string();
