@@ -10,6 +10,7 @@
 //!                  |
 //!                  +-- range, read, changes, lease reads, while no entry is being applied
 //!                  +-- snapshot_*, StoreRestore    the state as chunks of bytes, and back
+//!                  +-- history_*                   every version of one moment, in order
 //!                  +-- Scrub                       memory against the hash
 //! ```
 //!
@@ -32,6 +33,7 @@ pub mod command;
 mod compaction;
 mod envelope;
 mod epoch;
+mod history;
 mod idempotency;
 mod import;
 mod kept_outcome;
@@ -65,6 +67,7 @@ pub use envelope::{
     ENVELOPE_BYTES_MAX, ENVELOPE_FORMAT, Envelope, EnvelopeError, Origin, Proposal, Stamp,
 };
 pub use epoch::EPOCH_JUMP;
+pub use history::{HistoryLost, HistoryVersion, HistoryWalk};
 pub use idempotency::IDEMPOTENCY_KEY_LEN_MAX;
 pub use import::{IMPORT_FORMAT, Import, ImportRefusal, ImportedLease};
 pub use lease::{LEASE_TTL_MS_MAX, LEASES_MAX, LeaseView};
@@ -84,3 +87,4 @@ pub use space::Space;
 pub use store::Store;
 pub use transaction::ANSWER_BYTES_MAX;
 pub use unread_changes::UnreadChanges;
+pub use version_log::Released;

@@ -26,7 +26,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{key::Key, session::Session, settings::Settings, store::Store, version::Position};
+use crate::{
+    key::Key, session::Session, settings::Settings, store::Store, version::Position,
+    version_log::LogPin,
+};
 
 /// The newest snapshot format that this version writes and reads.
 pub const SNAPSHOT_FORMAT: u16 = 2;
@@ -114,6 +117,7 @@ pub(crate) struct IdempotencyRow<K> {
 pub struct SnapshotWalk {
     /// Shared with the store's [`Pin`], which so knows its walk, and notices when it is gone.
     token: Arc<()>,
+    log: LogPin,
     header: Header,
     bytes_estimate: u64,
     stage: Stage,
@@ -129,6 +133,29 @@ pub struct SnapshotWalk {
 #[derive(Debug)]
 pub(crate) struct Pin {
     token: Arc<()>,
+    log: LogPin,
+}
+
+impl Pin {
+    /// A pin of the log, and what its walk holds on to.
+    pub(crate) fn new(log: LogPin) -> (Self, Arc<()>) {
+        let token = Arc::new(());
+        (Self { token: Arc::clone(&token), log }, token)
+    }
+
+    pub(crate) const fn log(&self) -> LogPin {
+        self.log
+    }
+
+    /// Whether it is the one of a walk that holds `token`.
+    pub(crate) fn is_of(&self, token: &Arc<()>) -> bool {
+        Arc::ptr_eq(&self.token, token)
+    }
+
+    /// Whether its walk is gone.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.token) == 1
+    }
 }
 
 /// What the next chunk is.
@@ -186,13 +213,14 @@ impl Store {
     pub fn snapshot_begin(&mut self) -> SnapshotWalk {
         self.release_abandoned_walk();
         assert!(self.pin.is_none(), "a store has one snapshot walk at a time");
-        let token = Arc::new(());
-        self.pin = Some(Pin { token: Arc::clone(&token) });
-        self.keyspace.log.pin();
+        let log = self.keyspace.log.pin();
+        let (pin, token) = Pin::new(log);
+        self.pin = Some(pin);
         self.idempotency.pin(self.sequence);
         let lease = |(id, ttl_ms, deadline_ms)| LeaseRow { id, ttl_ms, deadline_ms };
         SnapshotWalk {
             token,
+            log,
             header: Header {
                 format: if self.import_source.is_some() { SNAPSHOT_FORMAT } else { PLAIN_FORMAT },
                 sequence: self.sequence,
@@ -254,19 +282,19 @@ impl Store {
     }
 
     pub(crate) fn release_abandoned_walk(&mut self) {
-        if self.pin.as_ref().is_some_and(|pin| Arc::strong_count(&pin.token) == 1) {
+        if self.pin.as_ref().is_some_and(Pin::is_abandoned) {
             self.release_walk();
         }
     }
 
     fn release_walk(&mut self) {
-        self.pin = None;
-        self.keyspace.log.unpin();
+        let Some(pin) = self.pin.take() else { return };
+        self.keyspace.log.unpin(pin.log);
         self.idempotency.unpin();
     }
 
     fn is_walked_by(&self, walk: &SnapshotWalk) -> bool {
-        self.pin.as_ref().is_some_and(|pin| Arc::ptr_eq(&pin.token, &walk.token))
+        self.pin.as_ref().is_some_and(|pin| pin.is_of(&walk.token))
     }
 
     /// The next chunk of the present stage; `None` if it has no more rows.
@@ -321,7 +349,7 @@ impl Store {
                     .rows(rows, |sequence| walk.position.0 = sequence + 1)
             }
             Stage::Versions => {
-                let rows = self.keyspace.log.pinned_from(ordinal);
+                let rows = self.keyspace.log.pinned_from(walk.log, ordinal);
                 chunk(ChunkKind::Versions).rows(rows, |ordinal| walk.position.0 = ordinal + 1)
             }
             Stage::End => Some(chunk(ChunkKind::End).finish()),

@@ -59,6 +59,8 @@ pub struct Store {
     pub(crate) import_source: Option<u64>,
     /// A running snapshot walk.
     pub(crate) pin: Option<Pin>,
+    /// Running walks of the history.
+    pub(crate) history_pins: Vec<Pin>,
     /// Encoding space; empty between entries as far as anybody can tell.
     scratch: Vec<u8>,
 }
@@ -80,6 +82,7 @@ impl Store {
             wall_ms: 0,
             import_source: None,
             pin: None,
+            history_pins: Vec::new(),
             scratch: Vec::new(),
         };
         store.set_settings(Settings::default());
@@ -324,6 +327,7 @@ impl Store {
     /// What falls due with time, before the command of the entry.
     fn keep_house(&mut self, command: &Command) {
         self.release_abandoned_walk();
+        self.release_abandoned_histories();
         for _ in 0..ENDED_LEASES_MAX {
             let Some(id) = self.leases.first_due(self.clock_ms) else { break };
             self.run_parts().end_lease(id);

@@ -11,8 +11,8 @@
 //!
 //! Being append-only and in the order of revisions, the log is at once the index by revision that
 //! watches start from, and what a snapshot walks: whoever knows the next ordinal at some moment
-//! knows the log of that moment. While a walk is on, versions that compaction frees are set aside
-//! for it; the hash and the count no longer include them.
+//! knows the log of that moment. While walks are on, versions that compaction frees are set aside
+//! for them; the hash and the count no longer include them.
 //!
 //! The versions of one key are chained, newest to oldest, see [`Links`]. Which is the newest, and
 //! what may be freed, is not known here.
@@ -43,10 +43,44 @@ pub(crate) struct VersionLog {
     next: u64,
     count: u64,
     hash: StateHash,
-    /// Ordinals below it belong to a running walk.
-    pinned_end: u64,
-    /// Freed versions that the walk still wants.
-    retained: BTreeMap<u64, Version>,
+    /// Running walks, in the order in which they began.
+    pins: Vec<LogPin>,
+    /// The number of the next walk.
+    next_pin: u64,
+    /// Freed versions that walks still want.
+    retained: BTreeMap<u64, Retained>,
+    /// Logical bytes of them.
+    retained_bytes: u64,
+}
+
+/// A moment of the log that a walk goes back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogPin {
+    number: u64,
+    /// Ordinals below it belong to the walk.
+    end: u64,
+}
+
+/// A version that was freed while a walk was on.
+#[derive(Debug)]
+struct Retained {
+    version: Version,
+    /// Walks from this number on began when it was gone.
+    freed_before: u64,
+}
+
+/// What was kept for a walk that has ended. Dropping it takes time where much was kept, so whoever
+/// shares the store with others does that when they may go on.
+#[derive(Debug)]
+pub struct Released {
+    _versions: BTreeMap<u64, Retained>,
+}
+
+impl LogPin {
+    /// Whether a version that was freed belongs to its moment.
+    const fn has(self, ordinal: u64, retained: &Retained) -> bool {
+        ordinal < self.end && self.number < retained.freed_before
+    }
 }
 
 impl VersionLog {
@@ -109,22 +143,43 @@ impl VersionLog {
         self.hash -= hash;
         self.count -= 1;
         let freed = Freed { bytes: version.logical_bytes(), previous: version.previous };
-        if ordinal < self.pinned_end {
-            self.retained.insert(ordinal, version);
+        // The newest walk reaches furthest.
+        if self.pins.last().is_some_and(|pin| ordinal < pin.end) {
+            self.retained_bytes += freed.bytes;
+            self.retained.insert(ordinal, Retained { version, freed_before: self.next_pin });
         }
         Some(freed)
     }
 
     /// Keeps every version of this moment readable by [`Self::pinned_from`].
-    pub(crate) fn pin(&mut self) {
-        self.retained.clear();
-        self.pinned_end = self.next;
+    pub(crate) fn pin(&mut self) -> LogPin {
+        let pin = LogPin { number: self.next_pin, end: self.next };
+        self.next_pin += 1;
+        self.pins.push(pin);
+        pin
     }
 
-    /// Ends [`Self::pin`].
-    pub(crate) fn unpin(&mut self) {
-        self.pinned_end = 0;
-        self.retained = BTreeMap::new();
+    /// Ends [`Self::pin`]; what no other walk wants is for the caller to free.
+    pub(crate) fn unpin(&mut self, pin: LogPin) -> Released {
+        let Self { pins, retained, retained_bytes, .. } = self;
+        pins.retain(|other| *other != pin);
+        if pins.is_empty() {
+            *retained_bytes = 0;
+            return Released { _versions: std::mem::take(retained) };
+        }
+        let unwanted = retained.extract_if(.., |ordinal, kept| {
+            let wanted = pins.iter().any(|pin| pin.has(*ordinal, kept));
+            if !wanted {
+                *retained_bytes -= kept.version.logical_bytes();
+            }
+            !wanted
+        });
+        Released { _versions: unwanted.collect() }
+    }
+
+    /// Logical bytes of freed versions that walks still want.
+    pub(crate) const fn retained_bytes(&self) -> u64 {
+        self.retained_bytes
     }
 
     /// The version at an ordinal, unless it was freed.
@@ -143,11 +198,15 @@ impl VersionLog {
     }
 
     /// The versions at and above an ordinal as they were when [`Self::pin`] was called.
-    pub(crate) fn pinned_from(&self, ordinal: u64) -> impl Iterator<Item = (u64, &Version)> {
-        let end = self.pinned_end;
-        let mut live = self.from(ordinal).take_while(move |(at, _)| *at < end).peekable();
-        let retained = self.retained.range(ordinal..).map(|(at, version)| (*at, version));
-        let mut retained = retained.peekable();
+    pub(crate) fn pinned_from(
+        &self,
+        pin: LogPin,
+        ordinal: u64,
+    ) -> impl Iterator<Item = (u64, &Version)> {
+        let mut live = self.from(ordinal).take_while(move |(at, _)| *at < pin.end).peekable();
+        let retained = self.retained.range(ordinal..pin.end.max(ordinal));
+        let retained = retained.filter(move |(at, kept)| pin.has(**at, kept));
+        let mut retained = retained.map(|(at, kept)| (*at, &kept.version)).peekable();
         std::iter::from_fn(move || {
             let Some((next_retained, _)) = retained.peek() else { return live.next() };
             let retained_first = live.peek().is_none_or(|(next_live, _)| next_retained < next_live);
@@ -473,20 +532,53 @@ mod tests {
     #[test]
     fn a_pinned_walk_sees_what_is_freed_meanwhile_and_nothing_newer() {
         let mut log = log(|number| number % 5 == 0);
-        log.pin();
+        let pin = log.pin();
         let before: Vec<u64> = log.from(0).map(|(ordinal, _)| ordinal).collect();
         log.push(version(2_000));
         for number in (0..2_000).filter(|number| number % 5 == 1 || number % 5 == 3) {
             log.free(number);
         }
         log.free(2_000);
-        let walked: Vec<u64> = log.pinned_from(0).map(|(ordinal, _)| ordinal).collect();
+        let walked: Vec<u64> = log.pinned_from(pin, 0).map(|(ordinal, _)| ordinal).collect();
         assert_eq!(walked, before);
-        let later: Vec<u64> = log.pinned_from(801).map(|(ordinal, _)| ordinal).collect();
+        let later: Vec<u64> = log.pinned_from(pin, 801).map(|(ordinal, _)| ordinal).collect();
         assert_eq!(later, before.iter().copied().filter(|at| *at >= 801).collect::<Vec<_>>());
-        log.unpin();
+        log.unpin(pin);
         assert_eq!(log.get(1), None);
         assert!(log.retained.is_empty());
+    }
+
+    #[test]
+    fn walks_beside_each_other_see_each_its_own_moment_and_hold_only_that() {
+        let mut log = log(|_| false);
+        let bytes = version(0).logical_bytes();
+        let mut walks = Vec::new();
+        let ordinals = |log: &VersionLog| -> Vec<u64> { log.from(0).map(|(at, _)| at).collect() };
+        // Each walk begins in another state: more written, more freed.
+        for round in 0..4 {
+            walks.push((log.pin(), ordinals(&log)));
+            for at in 0..50 {
+                assert!(log.free(round * 300 + at * 3).is_some());
+                log.push(version(2_000 + round * 50 + at));
+            }
+        }
+        assert_eq!(log.retained_bytes(), 200 * bytes);
+        // They end in yet another order.
+        for ended in [1, 2, 0, 0] {
+            for (pin, before) in &walks {
+                let walked: Vec<u64> = log.pinned_from(*pin, 0).map(|(at, _)| at).collect();
+                assert_eq!(&walked, before);
+            }
+            let (pin, _before) = walks.remove(ended);
+            log.unpin(pin);
+            let wanted = log
+                .retained
+                .iter()
+                .filter(|(at, kept)| walks.iter().any(|(pin, _before)| pin.has(**at, kept)));
+            assert_eq!(wanted.count(), log.retained.len(), "what nobody wants is freed");
+            assert_eq!(log.retained_bytes(), log.retained.len() as u64 * bytes);
+        }
+        assert!(log.retained.is_empty() && log.pins.is_empty());
     }
 
     #[test]

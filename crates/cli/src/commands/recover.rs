@@ -89,7 +89,8 @@ pub(crate) async fn run(arguments: RecoverArguments, output: Output) -> anyhow::
     if !arguments.yes && !is_confirmed(&into)? {
         return Err(Refusal("the answer was not yes: nothing was done".to_owned()).into());
     }
-    let new = survey.found(&into, arguments.name, &progress).await?;
+    // In a box: a whole store is part of it.
+    let new = Box::pin(survey.found(&into, arguments.name, &progress)).await?;
     match output {
         Output::Json => show_json(&findings::json(&findings, &into, Some(&new)))?,
         Output::Simple | Output::Table => line(findings::done(&new, &into).trim_end())?,

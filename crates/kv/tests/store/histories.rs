@@ -166,7 +166,7 @@ fn feed(left: &mut Store, right: &mut Store, entries: &[(Envelope, u64)]) -> Vec
     entries.iter().map(apply).collect()
 }
 
-fn entries(steps: &[Step]) -> Vec<(Envelope, u64)> {
+pub(crate) fn entries(steps: &[Step]) -> Vec<(Envelope, u64)> {
     let mut director = Director::default();
     let mut entries = vec![];
     for step in steps {

@@ -6,6 +6,7 @@ mod compaction;
 mod epochs;
 mod formats;
 mod histories;
+mod history;
 mod idempotency;
 mod imports;
 mod leases;

@@ -544,6 +544,27 @@ impl Model {
         self.keys.len() as u64
     }
 
+    /// Every version that still takes space, in order: where it stands, what it says, and whether
+    /// it is a deletion.
+    pub(crate) fn history(&self) -> Vec<((u64, u64), KeyValue, bool)> {
+        let version = |at: &(u64, u64)| {
+            let place = usize::try_from(at.1).expect("a place in a list");
+            let event = &self.events[&at.0][place];
+            (*at, event.pair.clone(), event.kind == EventKind::Delete)
+        };
+        self.versions.keys().map(version).collect()
+    }
+
+    /// The time to live that each lease was granted, by id.
+    pub(crate) fn lease_ttls(&self) -> Vec<(u64, u64)> {
+        self.leases.iter().map(|(id, (ttl_ms, _deadline_ms))| (*id, *ttl_ms)).collect()
+    }
+
+    /// Whether all is freed that nobody may read.
+    pub(crate) const fn is_swept(&self) -> bool {
+        self.sweep.is_none()
+    }
+
     pub(crate) fn version_count(&self) -> u64 {
         self.versions.len() as u64
     }
