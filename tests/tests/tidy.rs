@@ -12,6 +12,7 @@ use std::{
 
 /// What each crate may depend on: the drawing in `docs/architecture.md`, as a table.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
+    ("bbolt", &[]),
     ("codec", &[]),
     ("world", &[]),
     ("failure-detector", &[]),
@@ -29,7 +30,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know no I/O, clock, thread, async or log.
-const PURE: &[&str] = &["codec", "kv", "failure-detector"];
+const PURE: &[&str] = &["bbolt", "codec", "kv", "failure-detector"];
 
 /// Names that may stand in the source of one crate only.
 const KEPT_BEHIND: &[(&str, &str)] =

@@ -1,0 +1,4 @@
+//! Files as a reader finds them that shares nothing with the writer.
+
+mod files;
+mod reader;
