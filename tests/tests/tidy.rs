@@ -22,7 +22,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("service", &["codec", "world", "kv", "consensus"]),
     ("client", &["codec", "world", "kv"]),
     ("etcd-protocol", &[]),
-    ("etcd", &["world", "kv", "consensus", "service", "etcd-protocol"]),
+    ("etcd", &["bbolt", "world", "kv", "consensus", "service", "etcd-protocol"]),
     ("node", &["world", "kv", "storage", "consensus", "service", "etcd", "client"]),
     ("cli", &["world", "kv", "client", "etcd-protocol", "node"]),
     ("tests", &["world", "node", "cli"]),

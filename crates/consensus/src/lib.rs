@@ -32,6 +32,7 @@ mod membership;
 mod new_cluster;
 mod observation;
 mod peer;
+mod pinned_history;
 mod proposals;
 mod read_index;
 mod replicated_clock;
@@ -72,6 +73,7 @@ pub use membership::{
 };
 pub use new_cluster::{NewCluster, NewClusterError, Seed};
 pub use peer::inquiry::{PeerAnswer, ask_peer};
+pub use pinned_history::{HistoryError, PinnedHistory};
 pub use status::{
     AppliedPosition, Counters, MemberRecord, MemberStatus, ReadOnlyReason, Role, Standing, Status,
 };
@@ -160,6 +162,13 @@ impl Consensus {
     /// Runs `read` on the store as it is. Keep it short: applying waits meanwhile.
     pub fn read<T>(&self, read: impl FnOnce(&Store) -> T) -> T {
         self.core.store.read(read)
+    }
+
+    /// Pins this moment of the store as this node has it, to read its whole history. What
+    /// compaction frees is kept until the answer is dropped, so have few at a time.
+    #[must_use]
+    pub fn pin_history(&self) -> PinnedHistory {
+        PinnedHistory::begin(self.core.store.clone())
     }
 
     /// The next changes for the one who follows them all, from the first that is unread:

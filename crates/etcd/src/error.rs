@@ -49,6 +49,9 @@ errors! {
     no_space = ResourceExhausted "mvcc: database space exceeded";
     /// Too much is going on.
     too_many_requests = ResourceExhausted "too many requests";
+    /// Enough snapshots are being sent.
+    too_many_snapshots = ResourceExhausted
+        "this node is sending as many snapshots as it may; ask another one, or later";
     /// Nobody leads.
     no_leader = Unavailable "no leader";
     /// The node is stopping.

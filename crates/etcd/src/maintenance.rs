@@ -21,6 +21,7 @@ use crate::{
     caller::leader,
     error,
     key_hash::key_hash,
+    snapshot_stream,
     stop::Answers,
     version::{ETCD_VERSION, STORAGE_VERSION},
 };
@@ -135,10 +136,8 @@ impl Maintenance for MaintenanceService {
         request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         let Self(api) = self;
-        api.caller(request.metadata())?;
-        let message = "etcdserver: this node keeps no database file of etcd's; \
-                       its own snapshots are files of its data folder";
-        Err(Status::unimplemented(message))
+        let caller = api.caller(request.metadata())?;
+        Ok(Response::new(snapshot_stream::blobs(api, &caller)?))
     }
 
     async fn move_leader(

@@ -19,6 +19,8 @@ pub struct Limits {
     pub write_bytes_max: usize,
     /// Watches open at a time.
     pub watches_max: usize,
+    /// Histories read at a time: for each of them memory is kept that compaction frees.
+    pub histories_max: usize,
     /// Bytes of keys and values in one answer.
     pub answer_bytes_max: usize,
     /// Bytes of keys and values in all answers that are being gathered.
@@ -40,6 +42,7 @@ impl Default for Limits {
             writes_max: 16_384,
             write_bytes_max: 256 * 1024 * 1024,
             watches_max: 16_384,
+            histories_max: 2,
             answer_bytes_max: 64 * 1024 * 1024,
             answers_bytes_max: 256 * 1024 * 1024,
             watch_queue_revisions_max: 1_024,
@@ -57,6 +60,7 @@ pub(crate) struct Admission {
     writes: AtomicUsize,
     write_bytes: AtomicUsize,
     watches: AtomicUsize,
+    histories: AtomicUsize,
     answers_bytes: AtomicUsize,
 }
 
@@ -89,6 +93,15 @@ impl Admission {
 
     pub(crate) fn watch_ended(&self) {
         self.watches.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Lets one reader of the history in; [`Admission::history_ended`] gives its place back.
+    pub(crate) fn history_started(&self) -> Result<(), DoorError> {
+        reserve(&self.histories, 1, self.limits.histories_max, "readers of the whole history")
+    }
+
+    pub(crate) fn history_ended(&self) {
+        self.histories.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Room for an answer that grows as it is gathered.

@@ -39,6 +39,8 @@ pub enum Access<'a> {
     Import,
     /// Has a snapshot taken.
     Snapshot,
+    /// Reads everything: all keys with their history, and all leases.
+    ReadHistory,
     /// Has another node lead.
     TransferLeadership,
     /// Adds, promotes or removes a member.

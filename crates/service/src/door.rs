@@ -22,6 +22,7 @@ use crate::{
     caller::{Caller, Consistency, Freshness, Read, Written},
     error::{DoorError, MembersError, SnapshotError, TransferError},
     gate::{OpenGate, WriteGate},
+    history::History,
     keep_alive::KeepAlives,
     reads::{PageBounds, RangeRead},
     validation::check_range,
@@ -311,6 +312,17 @@ impl Door {
     pub async fn snapshot(&self, caller: &Caller) -> Result<u64, SnapshotError> {
         authorize(&caller.principal, Access::Snapshot)?;
         Ok(self.consensus().take_snapshot().await?)
+    }
+
+    /// Reads every version of the keys, and the leases, as this node has them now. It needs no
+    /// quorum, and goes on while the store changes.
+    ///
+    /// # Errors
+    /// [`DoorError::Overloaded`] when too many are being read; [`Refusal::Importing`] while an
+    /// import fills the store.
+    pub fn history(&self, caller: &Caller) -> Result<History, DoorError> {
+        self.allow(caller, "history", |principal| authorize(principal, Access::ReadHistory))?;
+        History::begin(self.consensus(), Arc::clone(&self.0.admission))
     }
 
     /// Has another node lead: member `to`, or (`None`) the healthiest voter that is caught up.

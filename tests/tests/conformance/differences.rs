@@ -247,7 +247,7 @@ const NOT_COMPARED: &[(&str, &str)] = &[
     ("| `MemberUpdate`", "members come and go in the tests of the cluster"),
     ("| `Alarm`: `DEACTIVATE` |", "no store is full here"),
     ("| `Alarm`: `ACTIVATE` |", "an etcd that was told so takes no more writes"),
-    ("| `Snapshot` |", "a case that is only here shows it"),
+    ("| `Snapshot` |", "held by the tests of snapshots and of the node"),
     ("| `UserAdd`, `RoleAdd` |", "a case that is only here shows it"),
     ("| a stream whose first document", "no case sends such a one"),
     ("| WebSocket |", "what is not there has no answer"),

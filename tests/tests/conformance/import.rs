@@ -38,15 +38,15 @@ const USAGE: i32 = 2;
 const UNAVAILABLE: i32 = 4;
 
 /// Two clusters at a time are all there may be, so two tests that want two would wait for ever.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+pub(crate) static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 type Channel = Client<HttpConnector, Body>;
 
 /// One node through the etcd API.
 #[derive(Clone)]
-struct Api {
-    kv: KvClient<Channel>,
-    lease: LeaseClient<Channel>,
+pub(crate) struct Api {
+    pub(crate) kv: KvClient<Channel>,
+    pub(crate) lease: LeaseClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
 }
 
@@ -59,7 +59,7 @@ struct Migration {
 }
 
 impl Api {
-    fn of(address: &str) -> Self {
+    pub(crate) fn of(address: &str) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let channel: Channel =
@@ -73,13 +73,18 @@ impl Api {
         }
     }
 
-    async fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, lease: i64) -> i64 {
+    pub(crate) async fn put(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        lease: i64,
+    ) -> i64 {
         let request = put(key, value, lease);
         let written = self.kv.put(request).await.expect("is written").into_inner();
         written.header.expect("has a header").revision
     }
 
-    async fn delete(&mut self, key: &'static str) {
+    pub(crate) async fn delete(&mut self, key: &'static str) {
         let key = Bytes::from_static(key.as_bytes());
         let request = DeleteRangeRequest { key, ..DeleteRangeRequest::default() };
         self.kv.delete_range(request).await.expect("is deleted");
@@ -91,7 +96,7 @@ impl Api {
     }
 
     /// Every key at `revision`, and the present revision.
-    async fn all(&mut self, revision: i64) -> (Vec<KeyValue>, i64) {
+    pub(crate) async fn all(&mut self, revision: i64) -> (Vec<KeyValue>, i64) {
         let everything = Bytes::from_static(b"\0");
         let (key, range_end) = (everything.clone(), everything);
         let request = RangeRequest { key, range_end, revision, ..RangeRequest::default() };
@@ -100,7 +105,7 @@ impl Api {
     }
 
     /// Every lease with the time that it was granted, by id.
-    async fn leases(&mut self) -> Vec<(i64, i64)> {
+    pub(crate) async fn leases(&mut self) -> Vec<(i64, i64)> {
         let listed = self.lease.lease_leases(LeaseLeasesRequest {}).await.expect("are listed");
         let mut leases = Vec::new();
         for lease in listed.into_inner().leases {
@@ -118,7 +123,7 @@ impl Api {
     }
 
     /// Something of everything.
-    async fn fill(&mut self) {
+    pub(crate) async fn fill(&mut self) {
         self.put("often", "1", 0).await;
         self.put("often", "2", 0).await;
         self.put("gone", "for good", 0).await;

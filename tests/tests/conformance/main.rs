@@ -18,6 +18,7 @@ mod patroni;
 mod random;
 mod script;
 mod side;
+mod snapshots;
 mod stage;
 
 use comparison::Comparison;

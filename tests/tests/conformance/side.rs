@@ -66,7 +66,13 @@ impl Side {
     /// One node of etcd.
     pub(crate) async fn etcd(etcd: &Etcd) -> Self {
         let folder = tempfile::tempdir().expect("the system has a temporary folder");
-        let (client, peer) = (free_port(), free_port());
+        Self::etcd_in(etcd, folder, free_port()).await
+    }
+
+    /// One node of etcd with what is in a folder, below `data`, if anything is. Restored data
+    /// names the port for peers.
+    pub(crate) async fn etcd_in(etcd: &Etcd, folder: TempDir, peer: u16) -> Self {
+        let client = free_port();
         let client_url = format!("http://127.0.0.1:{client}");
         let peer_url = format!("http://127.0.0.1:{peer}");
         let words = [

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use mainstay_kv::{Changes, QueryError, Store, UnreadChanges};
+use mainstay_kv::{Changes, HistoryWalk, QueryError, Store, UnreadChanges};
 use tokio::sync::watch;
 
 use crate::{status::AppliedPosition, type_config::LogId, versions::FormatInForce};
@@ -80,6 +80,18 @@ impl SharedStore {
 
     pub(super) fn unread(&self) -> MutexGuard<'_, UnreadChanges> {
         self.inner.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pins the store for a walk through everything of this moment.
+    pub(crate) fn begin_history(&self) -> HistoryWalk {
+        self.lock_mut().history_begin()
+    }
+
+    /// Ends such a walk.
+    pub(crate) fn end_history(&self, walk: HistoryWalk) {
+        let released = self.lock_mut().history_end(walk);
+        // Not under the lock: it may be much.
+        drop(released);
     }
 
     /// The store's position, changed after each applied batch.

@@ -25,10 +25,10 @@ pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 64 * 1024;
 
 /// A snapshot rests for [`SNAPSHOT_REST`] whenever it has worked for this long. Taking turns alone
 /// is not enough where the nodes share few cores: each hop of a write would wait for a chunk.
-const SNAPSHOT_WORK: Duration = Duration::from_micros(500);
+pub(crate) const SNAPSHOT_WORK: Duration = Duration::from_micros(500);
 
 /// See [`SNAPSHOT_WORK`].
-const SNAPSHOT_REST: Duration = Duration::from_millis(1);
+pub(crate) const SNAPSHOT_REST: Duration = Duration::from_millis(1);
 
 /// The largest meta record of a snapshot in bytes.
 const SNAPSHOT_META_BYTES_MAX: usize = 1024 * 1024;

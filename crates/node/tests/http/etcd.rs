@@ -6,6 +6,7 @@ mod leases;
 mod limits;
 mod members;
 mod queues;
+mod snapshots;
 mod transactions;
 mod watches;
 

@@ -5,8 +5,7 @@ use mainstay_etcd_protocol::{
         AlarmRequest, AuthEnableRequest, AuthStatusRequest, AuthUserAddRequest, AuthUserGetRequest,
         AuthUserListRequest, AuthenticateRequest, CompactionRequest, DefragmentRequest,
         DowngradeRequest, HashKvRequest, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
-        MemberRemoveRequest, MoveLeaderRequest, SnapshotRequest, StatusRequest,
-        downgrade_request::DowngradeAction,
+        MemberRemoveRequest, MoveLeaderRequest, StatusRequest, downgrade_request::DowngradeAction,
     },
     health::{HealthCheckRequest, health_check_response::ServingStatus},
 };
@@ -117,8 +116,6 @@ fn maintenance_answers_what_it_can_and_refuses_the_rest_in_words() {
         let format = says(Code::InvalidArgument, "wrong downgrade target version format");
         let nonsense = downgrade(DowngradeAction::Validate, "old");
         assert_eq!(refused(api.maintenance.downgrade(nonsense).await), format);
-        let (code, _) = refused(api.maintenance.snapshot(SnapshotRequest {}).await);
-        assert_eq!(code, Code::Unimplemented);
         node
     });
 }
