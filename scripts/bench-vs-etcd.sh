@@ -1,23 +1,26 @@
 #!/usr/bin/env bash
 # Measures Mainstay against etcd on this machine, in one run, and prints a table of ratios.
 #
-#   scripts/bench-vs-etcd.sh ETCD_BINARY [--rounds N] [--seconds N] [--only SECTIONS]
+#   scripts/bench-vs-etcd.sh ETCD_BINARY [--rounds N] [--seconds N] [--only SECTIONS] [--profiled]
 #
 # Both sides run three nodes on loopback with default flags and data in a temporary folder; each is
 # asked by a generator of its own, whose CPU time is printed. The two take turns, each alone on the
 # machine while it is measured, and the table holds medians. SECTIONS are words of "load memory
 # failover start api watchers" (all unless given); api and watchers ask both sides through etcd's
-# API with the same generator. Everything that this script starts it ends, by process id.
+# API with the same generator. With --profiled the program is the one that is shipped, as
+# scripts/build-dist.sh builds it; without, that of the profile dist. Everything that this script
+# starts it ends, by process id.
 
 set -euo pipefail
 
 rounds=3
 seconds=10
 sections="load memory failover start api watchers"
+profiled=""
 etcd=""
 
 usage() {
-  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -26,6 +29,7 @@ while (($#)); do
     --rounds) rounds="${2:?--rounds needs a number}"; shift 2 ;;
     --seconds) seconds="${2:?--seconds needs a number}"; shift 2 ;;
     --only) sections="${2:?--only needs words}"; shift 2 ;;
+    --profiled) profiled=1; shift ;;
     -h | --help | -*) usage ;;
     *) etcd="$1"; shift ;;
   esac
@@ -303,9 +307,13 @@ table() {
 
 # ---- main ---------------------------------------------------------------------------------------
 
-echo "building" >&2
-cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay --example etcd-load
-target="${CARGO_TARGET_DIR:-target}/dist"
+if [[ -n "$profiled" ]]; then
+  target="$(scripts/build-dist.sh)"
+else
+  echo "building" >&2
+  cargo build --quiet --locked --profile dist -p mainstay-cli --bin mainstay --example etcd-load
+  target="${CARGO_TARGET_DIR:-target}/dist"
+fi
 mainstay="$(realpath "$target/mainstay")"
 generator="$(realpath "$target/examples/etcd-load")"
 
