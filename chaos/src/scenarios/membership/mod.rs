@@ -157,6 +157,13 @@ pub(super) fn settle(story: &mut Story) -> Result<(), Stuck> {
         }
     }
     let ids: BTreeSet<u64> = story.nodes().filter_map(|node| story.identity(node)).collect();
+    // Who lost its disk and was not replaced is let go by the leader after ten minutes of silence;
+    // an operator need not wait for that.
+    for id in voters(story).difference(&ids).copied() {
+        let through = story.wait_for_leader()?;
+        ask(story, Errand::RemoveMember { through, id, force: false })?;
+    }
+    demand_that_it_ends(story);
     let voters = voters(story);
     story.demand(voters == ids, Rule::ChangeTruth, || {
         format!("the nodes that are run are {ids:x?}, and the voters are {voters:x?}")
