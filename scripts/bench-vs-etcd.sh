@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Measures Mainstay against etcd on this machine, in one run, and prints a table of ratios.
 #
-#   scripts/bench-vs-etcd.sh ETCD_BINARY [--rounds N] [--seconds N] [--only SECTIONS] [--profiled]
+#   scripts/bench-vs-etcd.sh ETCD_BINARY [--rounds N] [--seconds N] [--only SECTIONS]
+#                            [--profiled | --built FOLDER]
 #
 # Both sides run three nodes on loopback with default flags and data in a temporary folder; each is
 # asked by a generator of its own, whose CPU time is printed. The two take turns, each alone on the
 # machine while it is measured, and the table holds medians. SECTIONS are words of "load memory
 # failover start api watchers" (all unless given); api and watchers ask both sides through etcd's
 # API with the same generator. With --profiled the program is the one that is shipped, as
-# scripts/build-dist.sh builds it; without, that of the profile dist. Everything that this script
-# starts it ends, by process id.
+# scripts/build-dist.sh builds it; with --built, what stands in the folder that a build printed;
+# else that of the profile dist. Everything that this script starts it ends, by process id.
 
 set -euo pipefail
 
@@ -17,10 +18,11 @@ rounds=3
 seconds=10
 sections="load memory failover start api watchers"
 profiled=""
+target=""
 etcd=""
 
 usage() {
-  sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -30,6 +32,7 @@ while (($#)); do
     --seconds) seconds="${2:?--seconds needs a number}"; shift 2 ;;
     --only) sections="${2:?--only needs words}"; shift 2 ;;
     --profiled) profiled=1; shift ;;
+    --built) target="$(realpath "${2:?--built needs a folder}")"; shift 2 ;;
     -h | --help | -*) usage ;;
     *) etcd="$1"; shift ;;
   esac
@@ -307,7 +310,9 @@ table() {
 
 # ---- main ---------------------------------------------------------------------------------------
 
-if [[ -n "$profiled" ]]; then
+if [[ -n "$target" ]]; then
+  :
+elif [[ -n "$profiled" ]]; then
   target="$(scripts/build-dist.sh)"
 else
   echo "building" >&2
