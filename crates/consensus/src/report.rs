@@ -188,7 +188,7 @@ impl Consensus {
             .collect()
     }
 
-    pub(crate) fn read_only(
+    fn read_only(
         &self,
         leadership: Leadership,
         running: Option<&Running>,

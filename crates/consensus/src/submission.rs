@@ -81,7 +81,7 @@ impl Consensus {
                     match world::timeout(left, &mut outcome).await {
                         Ok(outcome) => outcome.unwrap_or(Err(Unapplied::Unknown)),
                         Err(_elapsed) if submitted.ticket.revoke() => {
-                            return Err(self.why_it_waited(&running).into());
+                            return Err(self.why_it_waited().into());
                         }
                         // It was sent at the last moment: a little patience may tell its fate.
                         Err(_elapsed) => match world::timeout(LAST_MOMENT, outcome).await {
@@ -96,7 +96,7 @@ impl Consensus {
                 Ok(applied) => return Ok(applied),
                 Err(Unapplied::NotLeader) => {
                     if !wait_for_change(&mut leadership, deadline).await {
-                        return Err(self.why_nobody_led(&running).into());
+                        return Err(self.why_nobody_led().into());
                     }
                 }
                 Err(Unapplied::Overloaded { retry_after }) => {
@@ -128,18 +128,16 @@ impl Consensus {
     }
 
     /// Why a proposal was still in the queue at its deadline.
-    fn why_it_waited(&self, running: &Running) -> NotTaken {
-        let leadership = *self.core.leadership.borrow();
-        match self.read_only(leadership, Some(running)) {
+    fn why_it_waited(&self) -> NotTaken {
+        match self.read_only_reason() {
             Some(reason) => NotTaken::ReadOnly { reason },
             None => NotTaken::Overloaded { retry_after: PAUSE },
         }
     }
 
     /// Why no leader was found until the deadline: an election that takes its time, or more.
-    fn why_nobody_led(&self, running: &Running) -> NotTaken {
-        let leadership = *self.core.leadership.borrow();
-        let reason = self.read_only(leadership, Some(running));
+    fn why_nobody_led(&self) -> NotTaken {
+        let reason = self.read_only_reason();
         reason.map_or(NotTaken::NoLeader, |reason| NotTaken::ReadOnly { reason })
     }
 }
