@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     peer::{
         channel::Route,
-        frame::{FrameError, FrameReader, FrameWriter},
+        frame::{Frame, FrameError, FrameReader, FrameWriter},
         message::{SNAPSHOT_ANSWER, SNAPSHOT_BEGIN, SNAPSHOT_CHUNK, SNAPSHOT_END},
     },
     state_machine::SnapshotMark,
@@ -172,10 +172,7 @@ pub(crate) struct Arrived {
 
 /// Reads the opening of a snapshot.
 pub(crate) async fn receive_begin(reader: &mut FrameReader) -> io::Result<SnapshotBegin> {
-    let frame = world::timeout(SILENCE_MAX, reader.next())
-        .await
-        .map_err(io::Error::other)?
-        .map_err(io::Error::other)?;
+    let frame = next_frame(reader).await?;
     if frame.kind != SNAPSHOT_BEGIN {
         return Err(io::Error::other("a snapshot connection opened with another frame"));
     }
@@ -194,10 +191,7 @@ pub(crate) async fn receive(
     let mut restore = StoreRestore::new();
     reply(writer, &SnapshotAnswer::Taken).await?;
     loop {
-        let frame = world::timeout(SILENCE_MAX, reader.next())
-            .await
-            .map_err(io::Error::other)?
-            .map_err(io::Error::other)?;
+        let frame = next_frame(reader).await?;
         match frame.kind {
             SNAPSHOT_CHUNK => {
                 working(writer, take_chunk(&mut file, &mut restore, frame.body)).await??;
@@ -212,6 +206,14 @@ pub(crate) async fn receive(
     let removed = begin.mark.removed.clone();
     let meta = begin.mark.into_meta();
     Ok(Arrived { vote: begin.vote, meta, store: Box::new(store), removed })
+}
+
+/// The sender's next frame.
+async fn next_frame(reader: &mut FrameReader) -> io::Result<Frame> {
+    world::timeout(SILENCE_MAX, reader.next())
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)
 }
 
 async fn take_chunk(
