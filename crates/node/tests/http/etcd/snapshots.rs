@@ -35,6 +35,11 @@ async fn pieces(mut stream: Streaming<SnapshotResponse>) -> Vec<SnapshotResponse
     pieces
 }
 
+/// What the pieces carry: those of the file, and its hash.
+async fn blobs(stream: Streaming<SnapshotResponse>) -> Vec<Bytes> {
+    pieces(stream).await.into_iter().map(|piece| piece.blob).collect()
+}
+
 /// The file of a snapshot whose hash is right.
 fn file(blobs: &[Bytes]) -> Vec<u8> {
     let (hash, blobs) = blobs.split_last().expect("there is a hash");
@@ -79,8 +84,7 @@ fn a_snapshot_is_of_the_moment_at_which_it_was_asked_for() {
         let compact =
             mainstay_etcd_protocol::etcdserverpb::CompactionRequest { revision, physical: true };
         api.kv.compact(compact).await.expect("is compacted");
-        let blobs: Vec<Bytes> = pieces(stream).await.into_iter().map(|piece| piece.blob).collect();
-        let file = file(&blobs);
+        let file = file(&blobs(stream).await);
         let has = |text: &str| file.windows(text.len()).any(|found| found == text.as_bytes());
         assert_eq!(
             (has("said before"), has("said after"), has("said again")),
@@ -140,8 +144,7 @@ fn a_node_that_takes_no_writes_gives_a_snapshot_and_an_import_lets_it_wait() {
             assert_eq!(switched.status.as_u16(), 200, "{:?}", switched.body);
             api.kv.put(put("a", "2")).await.expect_err("no writes are taken");
             let stream = api.snapshot().await.expect("begins");
-            let blobs = pieces(stream).await.into_iter().map(|piece| piece.blob);
-            file(&blobs.collect::<Vec<_>>());
+            file(&blobs(stream).await);
         }
         node
     });
