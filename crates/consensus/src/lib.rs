@@ -31,6 +31,7 @@ mod member_record;
 mod membership;
 mod new_cluster;
 mod observation;
+mod pace;
 mod peer;
 mod pinned_history;
 mod proposals;

@@ -4,15 +4,9 @@
 //! up writes. What compaction frees meanwhile is kept for it, up to a bound: a reader who takes so
 //! long that more would be kept is told to begin again.
 
-use std::time::Duration;
-
 use mainstay_kv::{HistoryLost, HistoryVersion, HistoryWalk};
-use mainstay_world::Instant;
 
-use crate::state_machine::{
-    SharedStore,
-    snapshot::{SNAPSHOT_REST, SNAPSHOT_WORK},
-};
+use crate::{pace::Pace, state_machine::SharedStore};
 
 /// Logical bytes that may be kept for readers, however small the store; of a large one it is
 /// [half](RETAINED_PART) of it.
@@ -28,7 +22,7 @@ pub struct PinnedHistory {
     walk: Option<HistoryWalk>,
     applied_index: u64,
     applied_term: u64,
-    worked: Duration,
+    pace: Pace,
 }
 
 /// The rest of the history cannot be read; nothing else happened.
@@ -54,7 +48,7 @@ impl PinnedHistory {
         let applied_index = *store.applied_index().borrow();
         let applied_term = store.applied_term();
         let walk = Some(store.begin_history());
-        Self { store, walk, applied_index, applied_term, worked: Duration::ZERO }
+        Self { store, walk, applied_index, applied_term, pace: Pace::default() }
     }
 
     /// The moment, and what is known of it at once.
@@ -96,21 +90,17 @@ impl PinnedHistory {
         show: impl FnMut(HistoryVersion<'_>) + Send,
     ) -> Result<bool, HistoryError> {
         let Some(walk) = &mut self.walk else { return Ok(false) };
-        let begun = Instant::now();
-        let (shown, bytes) = self
-            .store
-            .read(|store| (store.history_next(walk, bytes_budget, show), store.retained_bytes()));
-        self.worked += begun.elapsed();
+        let store = &self.store;
+        let (shown, bytes) = self.pace.work(|| {
+            store.read(|store| {
+                (store.history_next(walk, bytes_budget, show), store.retained_bytes())
+            })
+        });
         let shown = shown?;
         if bytes > RETAINED_BYTES_MIN.max(walk.bytes() / RETAINED_PART) {
             return Err(HistoryError::TooSlow { bytes });
         }
-        if self.worked < SNAPSHOT_WORK {
-            tokio::task::yield_now().await;
-        } else {
-            mainstay_world::sleep(SNAPSHOT_REST).await;
-            self.worked = Duration::ZERO;
-        }
+        self.pace.pause().await;
         Ok(shown)
     }
 }

@@ -4,17 +4,18 @@
 //! The file is written outside openraft, which would end for good on the first full disk; openraft
 //! is told of a snapshot when its file is in place.
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{collections::BTreeSet, io};
 
 use bytes::Bytes;
 use mainstay_kv::{Store, StoreRestore};
 use mainstay_storage::{SnapshotReader, Storage};
-use mainstay_world::{Buggify, Instant};
+use mainstay_world::Buggify;
 use openraft::RaftSnapshotBuilder;
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use crate::{
+    pace::Pace,
     state_machine::SharedStore,
     type_config::{LogId, SnapshotMeta, StoredMembership, TypeConfig, position},
     versions::Versions,
@@ -22,13 +23,6 @@ use crate::{
 
 /// Bytes of one chunk of a snapshot: of small keys a quarter of a millisecond's work.
 pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 64 * 1024;
-
-/// A snapshot rests for [`SNAPSHOT_REST`] whenever it has worked for this long. Taking turns alone
-/// is not enough where the nodes share few cores: each hop of a write would wait for a chunk.
-pub(crate) const SNAPSHOT_WORK: Duration = Duration::from_micros(500);
-
-/// See [`SNAPSHOT_WORK`].
-pub(crate) const SNAPSHOT_REST: Duration = Duration::from_millis(1);
 
 /// The largest meta record of a snapshot in bytes.
 const SNAPSHOT_META_BYTES_MAX: usize = 1024 * 1024;
@@ -123,24 +117,17 @@ impl SnapshotWork {
         let last = self.mark.last.as_ref().map(position);
         let mut writer = self.storage.snapshot_writer(last, self.mark.to_bytes()?).await?;
         let mut bytes = 0;
-        let mut worked = Duration::ZERO;
+        let mut pace = Pace::default();
         loop {
-            let begun = Instant::now();
-            let chunk = match &mut self.walk {
+            let chunk = pace.work(|| match &mut self.walk {
                 Some(walk) => self.store.lock().snapshot_next(walk, SNAPSHOT_CHUNK_BYTES),
                 None => None,
-            };
-            worked += begun.elapsed();
+            });
             let Some(chunk) = chunk else { break };
             bytes += chunk.len();
             writer.write(chunk).await?;
             self.buggify.pause("consensus.snapshot-chunk").await;
-            if worked < SNAPSHOT_WORK {
-                tokio::task::yield_now().await;
-            } else {
-                mainstay_world::sleep(SNAPSHOT_REST).await;
-                worked = Duration::ZERO;
-            }
+            pace.pause().await;
         }
         writer.finish().await?;
         debug!(bytes, "a snapshot was taken");
