@@ -23,7 +23,8 @@ use mainstay_kv::{
     query::{KeyValue, RangeQuery},
 };
 use mainstay_node::{
-    Config, LogFormat, Profile, RuntimeKind, StorageOptions, WATCH_PROGRESS_INTERVAL_DEFAULT,
+    Config, JOIN_TIMEOUT_DEFAULT, LogFormat, Profile, RuntimeKind, StorageOptions,
+    WATCH_PROGRESS_INTERVAL_DEFAULT,
 };
 use turmoil::Sim;
 
@@ -537,6 +538,7 @@ fn config(shape: &Shape, node: u32) -> Config {
         site: String::new(),
         profile: shape.profile,
         quota_bytes: 64 * 1024 * 1024,
+        join_timeout: JOIN_TIMEOUT_DEFAULT,
         watch_progress_interval: WATCH_PROGRESS_INTERVAL_DEFAULT,
         log: String::new(),
         log_format: LogFormat::Text,

@@ -72,7 +72,7 @@ pub(crate) enum Command {
     /// Start a cluster on this machine to try things out
     Dev(DevArguments),
     /// Run one node
-    Serve(ServeArguments),
+    Serve(Box<ServeArguments>),
     /// Read a key, or all keys of a prefix
     Get(GetArguments),
     /// Write a key

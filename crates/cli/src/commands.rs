@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let cluster = arguments.cluster;
     match arguments.command {
         Command::Dev(dev) => on_one_thread(dev::run(dev)),
-        Command::Serve(serve) => serve::run(serve),
+        Command::Serve(serve) => serve::run(*serve),
         Command::Completion(completion) => completion::run(&completion),
         Command::Recover(recover) => on_one_thread(recover::run(recover, cluster.output)),
         command => on_one_thread(run_client(command, cluster)),

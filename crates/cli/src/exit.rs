@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use mainstay_client::{CallError, Failure, Problem, TookEffect, WatchError};
+use mainstay_node::{JoinError, RunError};
 
 /// How the program ends. The numbers are promised to scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,9 @@ impl Exit {
             return Self::Usage;
         }
         if error.is::<Unavailable>() {
+            return Self::Unavailable;
+        }
+        if let Some(RunError::Join(JoinError::TimedOut { .. })) = error.downcast_ref() {
             return Self::Unavailable;
         }
         if let Some(error) = error.downcast_ref::<CallError>() {
@@ -92,6 +96,8 @@ pub(crate) struct Unavailable(pub(crate) String);
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use anyhow::Context;
 
@@ -152,6 +158,14 @@ mod tests {
         assert_eq!(Exit::of(&usage.expect_err("an error")), Exit::Usage);
         assert_eq!(Exit::of(&anyhow::anyhow!("anything")), Exit::Failed);
         assert_eq!(Exit::of(&Unavailable("nobody".to_owned()).into()), Exit::Unavailable);
+    }
+
+    #[test]
+    fn a_node_that_could_not_join_in_time_may_be_started_again_and_one_that_was_refused_not() {
+        let why = "nobody".to_owned();
+        let timed_out = JoinError::TimedOut { waited: Duration::from_secs(1), why: why.clone() };
+        assert_eq!(Exit::of(&RunError::Join(timed_out).into()), Exit::Unavailable);
+        assert_eq!(Exit::of(&RunError::Join(JoinError::NoMember { why }).into()), Exit::Failed);
     }
 
     #[test]

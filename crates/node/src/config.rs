@@ -15,6 +15,7 @@ mod options;
 
 use std::{path::PathBuf, time::Duration};
 
+use mainstay_client::{Endpoint, EndpointError};
 use mainstay_consensus::{Birth, BootstrapPeer, Versions};
 use mainstay_kv::Settings;
 
@@ -33,6 +34,11 @@ const QUOTA_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// How often watchers hear how far they are unless told otherwise, and the least, as in etcd.
 pub const WATCH_PROGRESS_INTERVAL_DEFAULT: Duration = Duration::from_secs(10 * 60);
 const WATCH_PROGRESS_INTERVAL_MS_MIN: u64 = 100;
+
+/// How long a node goes on trying to join unless told otherwise, and the most: whoever wants to try
+/// for ever has a supervisor that starts the node again.
+pub const JOIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+const JOIN_TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// Longest name of a node, zone or site in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -57,6 +63,8 @@ pub struct Config {
     pub advertise_peer_addr: String,
     /// How this node finds its cluster.
     pub birth: Birth,
+    /// How long it goes on trying to join a cluster against what may pass by itself.
+    pub join_timeout: Duration,
     /// The failure zone, or empty.
     pub zone: String,
     /// The site, or empty.
@@ -143,6 +151,7 @@ impl Config {
             advertise_client_urls,
             advertise_peer_addr,
             birth,
+            join_timeout: join_timeout(options.join_timeout_ms)?,
             zone,
             site,
             profile: options.profile.unwrap_or_default(),
@@ -172,6 +181,18 @@ impl Config {
     }
 }
 
+fn join_timeout(said: Option<u64>) -> Result<Duration, ConfigError> {
+    match said {
+        None => Ok(JOIN_TIMEOUT_DEFAULT),
+        Some(ms) if ms <= JOIN_TIMEOUT_MS_MAX => Ok(Duration::from_millis(ms)),
+        Some(ms) => Err(ConfigError::invalid(
+            "join_timeout_ms",
+            &ms.to_string(),
+            "a node tries to join for at most a day, 86400000; have a supervisor start it again",
+        )),
+    }
+}
+
 fn watch_progress_interval(said: Option<u64>) -> Result<Duration, ConfigError> {
     match said {
         None => Ok(WATCH_PROGRESS_INTERVAL_DEFAULT),
@@ -195,7 +216,7 @@ fn birth(name: &str, bootstrap: &[String], join: Option<String>) -> Result<Birth
                 "a node either bootstraps a new cluster or joins one, not both",
             ));
         }
-        check_url("join", &url)?;
+        check_join(&url)?;
         return Ok(Birth::Join(url));
     }
     if bootstrap.is_empty() {
@@ -309,6 +330,22 @@ fn host_and_port<'a>(
         return Err(refuse());
     }
     Ok((host, port))
+}
+
+/// As [`check_url`], and it must be one that this node can ask by itself.
+fn check_join(url: &str) -> Result<(), ConfigError> {
+    check_url("join", url)?;
+    url.parse().map(|_endpoint: Endpoint| ()).map_err(|error| {
+        let why = match error {
+            EndpointError::Scheme { .. } => {
+                "a node asks members in plain HTTP and speaks no TLS; write http://host:port"
+            }
+            EndpointError::Malformed { .. } => {
+                "a client URL is written http://host:port, without a path"
+            }
+        };
+        ConfigError::invalid("join", url, why)
+    })
 }
 
 fn check_url(option: &'static str, url: &str) -> Result<(), ConfigError> {

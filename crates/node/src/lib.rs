@@ -23,8 +23,8 @@ mod read_only;
 pub mod recovery;
 
 pub use config::{
-    CLIENT_ADDR_DEFAULT, Config, ConfigError, LogFormat, Options, PEER_ADDR_DEFAULT, Profile,
-    RuntimeKind, UnknownChoice, WATCH_PROGRESS_INTERVAL_DEFAULT,
+    CLIENT_ADDR_DEFAULT, Config, ConfigError, JOIN_TIMEOUT_DEFAULT, LogFormat, Options,
+    PEER_ADDR_DEFAULT, Profile, RuntimeKind, UnknownChoice, WATCH_PROGRESS_INTERVAL_DEFAULT,
 };
 pub use examination::{Examination, ExaminationError};
 pub use joining::JoinError;

@@ -255,7 +255,9 @@ pub async fn run_observed(
     );
     let joining = async {
         match &config.birth {
-            Birth::Join(url) => join(&consensus, Arc::clone(&world.net), url).await,
+            Birth::Join(url) => {
+                join(&consensus, Arc::clone(&world.net), url, config.join_timeout).await
+            }
             Birth::Bootstrap(_) | Birth::Resume => Ok(()),
         }
     };

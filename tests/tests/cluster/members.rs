@@ -1,8 +1,6 @@
 //! Nodes that join, are replaced and are removed while clients write: nothing acknowledged is lost,
 //! and what cannot be done is refused with the reason.
 
-use std::time::Duration;
-
 use mainstay_tests::{Cluster, CommandLine, Finished, Writer, until};
 use serde_json::Value;
 
@@ -226,23 +224,4 @@ async fn a_leader_that_is_removed_hands_over_first() {
     for at in left {
         ledger.assert_kept_by(cluster[at].client()).await;
     }
-}
-
-#[tokio::test]
-async fn joining_through_a_dead_url_ends_with_a_sentence() {
-    let mut cluster = Cluster::three(PROGRAM).await;
-    let leader = cluster.leader().await;
-    let fourth = cluster.plan_joining("n4", leader);
-    cluster[fourth].plan.extra.pop();
-    cluster[fourth].plan.extra.push("http://127.0.0.1:1".to_owned());
-    cluster.start(fourth);
-    cluster[fourth].answers().await;
-    let health = until("its health to say what it waits for", async || {
-        let request = cluster[fourth].client().request("GET", "/health");
-        let answer = request.within(Duration::from_secs(2)).send().await;
-        let text = answer.map_err(|error| error.to_string())?.text();
-        if text.contains("cannot be reached") { Ok(text) } else { Err(text) }
-    })
-    .await;
-    assert!(health.contains("joining") && health.contains("http://127.0.0.1:1"), "{health}");
 }

@@ -50,6 +50,9 @@ pub(crate) struct ServeArguments {
     /// Join the cluster of the node that serves clients here
     #[arg(long, value_name = "URL", conflicts_with = "bootstrap")]
     join: Option<String>,
+    /// How long to go on trying to join [default: 60000]
+    #[arg(long, value_name = "MS")]
+    join_timeout_ms: Option<u64>,
     /// The failure zone of this node
     #[arg(long)]
     zone: Option<String>,
@@ -88,6 +91,7 @@ impl ServeArguments {
             advertise_peer_addr: self.advertise_peer_addr,
             bootstrap: self.bootstrap,
             join: self.join,
+            join_timeout_ms: self.join_timeout_ms,
             zone: self.zone,
             site: self.site,
             profile: self.profile,

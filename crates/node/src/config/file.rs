@@ -22,7 +22,7 @@ enum Kind {
 impl Kind {
     fn of(name: &str) -> Self {
         match name {
-            "quota_bytes" | "watch_progress_interval_ms" => Self::Number,
+            "quota_bytes" | "join_timeout_ms" | "watch_progress_interval_ms" => Self::Number,
             "advertise_client_urls" | "bootstrap" => Self::List,
             _ => Self::Text,
         }

@@ -29,6 +29,8 @@ pub struct Options {
     pub bootstrap: Option<Vec<String>>,
     /// Client URL of a member of the cluster to join.
     pub join: Option<String>,
+    /// How long to go on trying to join, in milliseconds.
+    pub join_timeout_ms: Option<u64>,
     /// The failure zone.
     pub zone: Option<String>,
     /// The site.
@@ -49,7 +51,7 @@ pub struct Options {
 
 impl Options {
     /// The names of all options, as they stand in the file; flags have dashes, variables capitals.
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 17] = [
         "name",
         "data_dir",
         "client_addr",
@@ -58,6 +60,7 @@ impl Options {
         "advertise_peer_addr",
         "bootstrap",
         "join",
+        "join_timeout_ms",
         "zone",
         "site",
         "profile",
@@ -80,6 +83,7 @@ impl Options {
             advertise_peer_addr: self.advertise_peer_addr.or(lower.advertise_peer_addr),
             bootstrap: self.bootstrap.or(lower.bootstrap),
             join: self.join.or(lower.join),
+            join_timeout_ms: self.join_timeout_ms.or(lower.join_timeout_ms),
             zone: self.zone.or(lower.zone),
             site: self.site.or(lower.site),
             profile: self.profile.or(lower.profile),
@@ -130,6 +134,7 @@ impl Options {
             "advertise_peer_addr" => self.advertise_peer_addr = owned(),
             "bootstrap" => self.bootstrap = Some(list(text)),
             "join" => self.join = owned(),
+            "join_timeout_ms" => self.join_timeout_ms = Some(milliseconds(text)?),
             "zone" => self.zone = owned(),
             "site" => self.site = owned(),
             "profile" => self.profile = choice(text)?,
@@ -138,9 +143,7 @@ impl Options {
                 self.quota_bytes = Some(number);
             }
             "watch_progress_interval_ms" => {
-                let number =
-                    text.parse().map_err(|_error| "it is a whole number of milliseconds")?;
-                self.watch_progress_interval_ms = Some(number);
+                self.watch_progress_interval_ms = Some(milliseconds(text)?);
             }
             "log" => self.log = owned(),
             "log_format" => self.log_format = choice(text)?,
@@ -149,6 +152,10 @@ impl Options {
         }
         Ok(())
     }
+}
+
+fn milliseconds(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_error| "it is a whole number of milliseconds")
 }
 
 /// The parts of a list written with commas.

@@ -51,6 +51,7 @@ fn every_option_can_stand_in_the_file_and_in_the_environment() {
         advertise_peer_addr = "10.0.0.1:2380"
         bootstrap = ["n1=10.0.0.1:2380", "n2=10.0.0.2:2380"]
         join = "http://c:3"
+        join_timeout_ms = 90_000
         zone = "z"
         site = "s"
         profile = "wan"
@@ -69,6 +70,7 @@ fn every_option_can_stand_in_the_file_and_in_the_environment() {
         ("ADVERTISE_PEER_ADDR", "10.0.0.1:2380"),
         ("BOOTSTRAP", "n1=10.0.0.1:2380, n2=10.0.0.2:2380"),
         ("JOIN", "http://c:3"),
+        ("JOIN_TIMEOUT_MS", "90000"),
         ("ZONE", "z"),
         ("SITE", "s"),
         ("PROFILE", "wan"),
@@ -141,6 +143,10 @@ fn values_that_cannot_be_used_are_refused_by_name() {
         (&[("ADVERTISE_CLIENT_URLS", "127.0.0.1:2379")], "http://host:port"),
         (&[("ADVERTISE_PEER_ADDR", "0.0.0.0:2380")], "peers must be able to dial it"),
         (&[("JOIN", "n1:2379")], "http://host:port"),
+        (&[("JOIN", "https://n1:2379")], "speaks no TLS; write http://host:port"),
+        (&[("JOIN", "http://n1:0")], "http://host:port"),
+        (&[("JOIN", "http://n1:2379/v1")], "http://host:port"),
+        (&[("JOIN_TIMEOUT_MS", "86400001")], "at most a day"),
         (&[("JOIN", "http://n1:2379"), ("BOOTSTRAP", "node=a:1")], "not both"),
         (&[("BOOTSTRAP", "n1")], "NAME=PEER"),
         (&[("BOOTSTRAP", "n1=a:1,n2=b:1")], "own name is not in the list"),
