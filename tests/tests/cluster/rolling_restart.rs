@@ -1,71 +1,31 @@
 //! Nodes that are told to stop and started again, one after the other, while programs write, read
 //! and watch through the Rust client: no request fails, nothing is lost, nothing happens twice.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
-use mainstay_client::{Client, ClientOptions, PutRequest, Watch, WatchMessage, WatchRequest};
+use mainstay_client::{Client, ClientOptions, Watch, WatchMessage, WatchRequest};
 use mainstay_tests::{Cluster, Signal, until};
 use mainstay_world::RealNet;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinHandle,
 };
 
-use crate::PROGRAM;
+use crate::{
+    PROGRAM,
+    programs::{Programs, Written, assert_holds},
+};
 
-/// Programs, and how often each writes: 500 requests a second in all, every fifth a read.
+/// 500 requests a second in all.
 const PROGRAMS: usize = 10;
-const PACE: Duration = Duration::from_millis(20);
 
 /// Requests between two restarts.
 const SOME: usize = 400;
-
-/// What all programs share.
-#[derive(Debug, Default)]
-struct Shared {
-    requests: AtomicUsize,
-    stop: AtomicBool,
-}
-
-/// What a program wrote: revision by key.
-type Written = BTreeMap<String, u64>;
 
 fn client(cluster: &Cluster) -> Client {
     let endpoint = |client: &mainstay_tests::Client| client.url().parse().expect("an endpoint");
     let options = ClientOptions::new(cluster.clients().iter().map(endpoint).collect());
     Client::new(Arc::new(RealNet), options)
-}
-
-/// Writes keys of its own and reads each fifth back until it is stopped; panics at the first
-/// request that fails.
-async fn program(client: Client, number: usize, shared: Arc<Shared>) -> Written {
-    let mut written = Written::new();
-    let mut pace = tokio::time::interval(PACE);
-    for count in 0.. {
-        if shared.stop.load(Ordering::Relaxed) {
-            break;
-        }
-        pace.tick().await;
-        let key = format!("rolling/{number}/{count}");
-        let put = client.put(PutRequest::new(key.clone(), key.clone())).await;
-        let revision = put.unwrap_or_else(|error| panic!("{key}: {error:?}")).value.revision;
-        written.insert(key.clone(), revision);
-        if count % 5 == 0 {
-            let got = client.get(key.as_str()).await;
-            let got = got.unwrap_or_else(|error| panic!("get of {key}: {error:?}")).value;
-            assert_eq!(got.map(|pair| pair.mod_revision), Some(revision), "{key}");
-        }
-        shared.requests.fetch_add(1, Ordering::Relaxed);
-    }
-    written
 }
 
 /// Sees every change below `rolling/`, in order, until it has seen `last`.
@@ -90,16 +50,6 @@ async fn watch_until(mut watch: Watch, last: Arc<std::sync::OnceLock<u64>>) -> W
     }
 }
 
-async fn more_requests(shared: &Shared, programs: &[JoinHandle<Written>]) {
-    let before = shared.requests.load(Ordering::Relaxed);
-    until(&format!("{SOME} more requests"), async || {
-        assert!(programs.iter().all(|program| !program.is_finished()), "a request failed");
-        let more = shared.requests.load(Ordering::Relaxed) - before;
-        if more >= SOME { Ok(()) } else { Err(format!("{more} of them")) }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_rolling_restart_loses_nothing_and_fails_no_request_of_the_client() {
     let mut cluster = Cluster::three(PROGRAM).await;
@@ -107,11 +57,8 @@ async fn a_rolling_restart_loses_nothing_and_fails_no_request_of_the_client() {
     let watch = client.watch(WatchRequest::prefix("rolling/")).await.expect("a watch");
     let last = Arc::default();
     let watcher = tokio::spawn(watch_until(watch, Arc::clone(&last)));
-    let shared = Arc::new(Shared::default());
-    let programs: Vec<_> = (0..PROGRAMS)
-        .map(|number| tokio::spawn(program(client.clone(), number, Arc::clone(&shared))))
-        .collect();
-    more_requests(&shared, &programs).await;
+    let programs = Programs::start("rolling/", vec![client; PROGRAMS]);
+    programs.write_more(SOME).await;
 
     // Twice round, so that each node is restarted as a leader or right after having been one.
     let leader = cluster.leader().await;
@@ -119,25 +66,19 @@ async fn a_rolling_restart_loses_nothing_and_fails_no_request_of_the_client() {
         let at = (leader + step) % 3;
         cluster[at].signal(Signal::Terminate);
         assert_eq!(cluster[at].ended().await, 0, "{} did not end in good order", at + 1);
-        more_requests(&shared, &programs).await;
+        programs.write_more(SOME).await;
         cluster.start(at);
         cluster.serves().await;
-        more_requests(&shared, &programs).await;
+        programs.write_more(SOME).await;
     }
 
-    shared.stop.store(true, Ordering::Relaxed);
-    let mut written = Written::new();
-    for program in programs {
-        written.extend(program.await.expect("no request failed"));
-    }
+    let written = programs.stop().await;
     let newest = written.values().copied().max().expect("something was written");
     last.set(newest).expect("set once");
     let seen = watcher.await.expect("the watch saw everything");
     assert_eq!(seen, written, "the watch and the programs differ");
     for reader in cluster.clients() {
-        let pairs = reader.pairs("rolling/").await;
-        assert_eq!(pairs.len(), written.len(), "{} holds others", reader.url());
-        assert!(pairs.iter().all(|pair| pair["version"] == "1"), "a write took effect twice");
+        assert_holds(&reader, "rolling/", &written).await;
     }
 }
 
