@@ -11,6 +11,7 @@ mod doctor;
 mod etcd;
 mod exactly_once;
 mod full_disk;
+mod half_done;
 mod joining;
 mod kills;
 mod leader_changes;
