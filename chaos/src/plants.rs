@@ -143,6 +143,18 @@ pub const PLANTS: &[Plant] = &[
         rules: &[Rule::ChangeEnds],
     },
     Plant {
+        name: "count-silence-anew",
+        summary: "a new leader does not know for how long the one before it has missed a voter",
+        scenario: "restless-leaders",
+        rules: &[Rule::Liveness],
+    },
+    Plant {
+        name: "remember-silence",
+        summary: "a voter that was missed once is missed for ever, even while it answers",
+        scenario: "restless-leaders",
+        rules: &[Rule::ToleranceKept],
+    },
+    Plant {
         name: "forget-removed",
         summary: "nobody remembers who was removed",
         scenario: "members-come-and-go",

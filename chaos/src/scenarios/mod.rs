@@ -99,6 +99,7 @@ pub const SCENARIOS: &[Scenario] = &[
     membership::JOIN_UNDER_LOAD,
     membership::MEMBERS_BY_FORCE,
     membership::DEAD_VOTER,
+    membership::RESTLESS_LEADERS,
     etcd::STEADY,
     etcd::CRASHES,
     etcd::ALONE,

@@ -1,6 +1,7 @@
 //! A cluster is upgraded, one node at a time, while clients write and a node may be in trouble.
 //!
-//! The newer program knows a format that the older one cannot follow. It comes into force when the
+//! The newer program speaks a peer protocol that the older one does not, and knows a format that it
+//! cannot follow. It comes into force when the
 //! last member was upgraded, not before, so that until then every node can go back; from then on
 //! none can, and one that tries says so and loses nothing.
 
@@ -35,7 +36,8 @@ const GIVES_UP_WITHIN_MS: u64 = 75_000;
 /// The program from before the upgrade.
 fn older() -> Versions {
     let newer = Versions::default();
-    Versions { formats: (newer.formats.0, newer.formats.1 - 1), ..newer }
+    let (formats, protocols) = (newer.formats, newer.protocols);
+    Versions { formats: (formats.0, formats.1 - 1), protocols: (protocols.0, protocols.1 - 1) }
 }
 
 fn shape(dice: &mut Dice) -> Shape {

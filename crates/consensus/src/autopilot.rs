@@ -5,27 +5,33 @@
 //! takes its place), lets dead voters go whose replacement is there. It follows the same rules as
 //! people do, never by force. With the setting `autopilot` off it only completes what is half done,
 //! and says of the rest what it would do. What it decided is kept in the node's local history.
+//!
+//! For how long a voter has been silent, a leader takes over from the one before it: see
+//! [`silence`](crate::membership::silence).
+
+mod record;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
 use mainstay_failure_detector::Level;
-use mainstay_world::{self as world, History, Instant};
+use mainstay_world::{self as world, Instant};
 use openraft::async_runtime::WatchReceiver as _;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
 
+pub(crate) use self::record::AutopilotRecord;
 use crate::{
     detection::stall_budget,
     membership::{
         Advice, AutopilotAction, MemberRequest, MemberWish, MembershipError, advice::advise,
-        changes::MemberChanges, readiness::LearnerLook,
+        changes::MemberChanges, readiness::LearnerLook, rules::has_quorum, silence::SilenceReport,
     },
+    observation::Leadership,
+    peer::message::Call,
     running::Parts,
+    versions::SILENCES_SINCE,
 };
 
 /// How often it looks at the learners.
@@ -37,17 +43,14 @@ const ADVICE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a change may take.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The longest wait for the answer of a node that is told who does not answer.
+const TELL_DEADLINE: Duration = Duration::from_millis(500);
+
+/// How often a new leader is reminded, if it does not answer.
+const REMINDERS_MAX: u32 = 5;
+
 /// A beat that is older than this says nothing about a disk any more.
 const SAID_AGE_MAX: Duration = Duration::from_secs(1);
-
-/// Kind of the records in the history.
-const KIND: &str = "autopilot";
-
-/// Decisions kept.
-const KEPT: usize = 1_000;
-
-/// More than any record has bytes.
-const RECORD_MAX: usize = 16 * 1024;
 
 /// Something that the leader did, or tried, by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,20 +78,6 @@ pub struct AutopilotState {
     pub decisions: Vec<AutopilotDecision>,
 }
 
-/// What is known to those who ask.
-#[derive(Clone)]
-pub(crate) struct AutopilotRecord {
-    history: Arc<dyn History>,
-    state: Arc<Mutex<RecordState>>,
-}
-
-#[derive(Default)]
-struct RecordState {
-    advice: Vec<Advice>,
-    last: Option<AutopilotDecision>,
-    counts: BTreeMap<&'static str, u64>,
-}
-
 /// The task.
 pub(crate) struct Autopilot {
     pub(crate) parts: Parts,
@@ -96,106 +85,51 @@ pub(crate) struct Autopilot {
     pub(crate) record: AutopilotRecord,
 }
 
-impl AutopilotRecord {
-    pub(crate) fn new(history: Arc<dyn History>) -> Self {
-        Self { history, state: Arc::default() }
-    }
-
-    /// What this node, as the leader, makes of the members, with at most `limit` decisions.
-    pub(crate) fn tell(&self, enabled: bool, leader: u64, limit: usize) -> AutopilotState {
-        let advice = self.lock().advice.clone();
-        let kept = self.history.newest(KIND, limit);
-        let decisions = kept
-            .iter()
-            .filter_map(|record| mainstay_codec::decode(&record.bytes, RECORD_MAX).ok())
-            .collect();
-        AutopilotState { enabled, leader, advice, decisions }
-    }
-
-    /// Actions since the start that were carried out, by their word.
-    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
-        self.lock().counts.clone()
-    }
-
-    fn set_advice(&self, advice: Vec<Advice>) {
-        self.lock().advice = advice;
-    }
-
-    /// Keeps a decision. One that failed as the one before it did is not news.
-    fn decided(&self, term: u64, advice: Advice, outcome: Result<(i64, i64), &MembershipError>) {
-        let outcome = outcome.map_err(ToString::to_string);
-        let mut state = self.lock();
-        if outcome.is_ok() {
-            *state.counts.entry(advice.action.as_str()).or_default() += 1;
-        }
-        let is_news = outcome.is_ok()
-            || state.last.as_ref().is_none_or(|last| {
-                (last.advice.id, last.advice.action, &last.outcome)
-                    != (advice.id, advice.action, &outcome)
-            });
-        let decision = AutopilotDecision { wall_ms: world::wall_clock_ms(), term, advice, outcome };
-        if is_news {
-            let Advice { action, name, why, .. } = &decision.advice;
-            match &decision.outcome {
-                Ok(_tolerated) => info!(what = action.as_str(), name, why, "autopilot"),
-                Err(error) => warn!(what = action.as_str(), name, error, "autopilot did nothing"),
-            }
-            if let Ok(bytes) = mainstay_codec::encode(&decision) {
-                self.history.append(KIND, Bytes::from(bytes), KEPT);
-            }
-        }
-        state.last = Some(decision);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, RecordState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Autopilot {
     /// Looks for as long as the node runs.
     pub(crate) async fn run(self) {
         let mut leadership = self.parts.leadership.clone();
-        let mut silent_since: BTreeMap<u64, Instant> = BTreeMap::new();
         let mut next_advice = Instant::now();
+        let mut led = None;
         loop {
             let now = *leadership.borrow_and_update();
             if !now.leads {
                 self.changes.readiness(|readiness, _now| readiness.clear());
                 self.record.set_advice(Vec::new());
-                silent_since.clear();
+                led = None;
+                self.remind(now);
                 if leadership.changed().await.is_err() {
                     return;
                 }
                 continue;
             }
+            if led.replace(now.term) != Some(now.term) {
+                self.take_over();
+            }
             self.look_at_learners();
             if Instant::now() >= next_advice {
                 next_advice = Instant::now() + ADVICE_INTERVAL;
-                self.work(now.term, &mut silent_since).await;
+                self.work(now.term).await;
             }
             world::sleep(INTERVAL).await;
         }
     }
 
     /// Looks at everybody, and does what comes first.
-    async fn work(&self, term: u64, silent_since: &mut BTreeMap<u64, Instant>) {
+    async fn work(&self, term: u64) {
         let membership = self.parts.membership.borrow().clone();
         if membership.get_joint_config().len() > 1 {
             return self.complete(term).await;
         }
         if !self.is_worth_a_look() {
-            silent_since.clear();
+            self.note_silent(term, BTreeSet::new(), true);
             return self.record.set_advice(Vec::new());
         }
         let Ok(look) = self.changes.look().await else { return };
         let silent = look.view.members.iter().filter(|(_id, member)| !member.answers);
-        let silent: Vec<u64> = silent.map(|(id, _member)| *id).collect();
-        silent_since.retain(|id, _since| silent.contains(id));
-        for id in silent {
-            silent_since.entry(id).or_insert_with(Instant::now);
-        }
-        let silence = silent_since.iter().map(|(id, since)| (*id, since.elapsed())).collect();
+        let silent: BTreeSet<u64> = silent.map(|(id, _member)| *id).collect();
+        let has_quorum = has_quorum(&look.view.voters, |id| !silent.contains(&id));
+        let silence = self.note_silent(term, silent, has_quorum);
         let (enabled, dead_after_ms) = self.parts.store.read(|store| {
             let settings = store.settings();
             (settings.autopilot, settings.dead_after_ms)
@@ -215,6 +149,81 @@ impl Autopilot {
             .as_ref()
             .map(|change| (change.failures_tolerated_before, change.failures_tolerated_after));
         self.record.decided(term, first, outcome);
+    }
+
+    /// Goes on from what the leader before this one told.
+    fn take_over(&self) {
+        let anew = self.parts.buggify.is_planted("count-silence-anew");
+        let heard = |id| self.record.heard(&self.parts.detector, id);
+        self.record.silences(|silences, now| {
+            silences.take_over(now, heard);
+            if anew {
+                silences.forget();
+            }
+        });
+    }
+
+    /// Reminds a new leader, which may have just started, of what the one before it told.
+    fn remind(&self, now: Leadership) {
+        let Some(link) = now.leader.and_then(|leader| self.parts.links.find(leader)) else {
+            return;
+        };
+        let heard = |id| self.record.heard(&self.parts.detector, id);
+        let reminder = self.record.silences(|silences, at| silences.reminder(at, now.term, heard));
+        let Some(reminder) = reminder.filter(|_reminder| self.understands(link.node_id)) else {
+            return;
+        };
+        world::spawn(async move {
+            for _attempt in 0..REMINDERS_MAX {
+                let call = Call::Silences(reminder.clone());
+                if link.control.call(&call, TELL_DEADLINE).await.is_ok() {
+                    return;
+                }
+                world::sleep(INTERVAL).await;
+            }
+        });
+    }
+
+    /// Whether a peer can be told who does not answer.
+    fn understands(&self, peer: u64) -> bool {
+        let announced = self.parts.links.announced().all();
+        announced.get(&peer).is_some_and(|versions| versions.protocol >= SILENCES_SINCE)
+    }
+
+    /// Notes who does not answer, and whether a quorum does; tells the others while there is
+    /// somebody, and once when there is nobody any more. Answers for how long they have been silent.
+    fn note_silent(
+        &self,
+        term: u64,
+        mut silent: BTreeSet<u64>,
+        has_quorum: bool,
+    ) -> BTreeMap<u64, Duration> {
+        let never_forgets = self.parts.buggify.is_planted("remember-silence");
+        let (was_known, report, lasted) = self.record.silences(|silences, now| {
+            let was_known = !silences.lasted().is_empty();
+            if never_forgets {
+                silent.extend(silences.lasted().keys());
+            }
+            silences.look(now, term, &silent, has_quorum);
+            (was_known, silences.report(term), silences.lasted().clone())
+        });
+        if has_quorum && (was_known || !lasted.is_empty()) {
+            self.tell(&silent, &report);
+        }
+        lasted
+    }
+
+    fn tell(&self, silent: &BTreeSet<u64>, report: &SilenceReport) {
+        for link in self.parts.links.all() {
+            if silent.contains(&link.node_id) || !self.understands(link.node_id) {
+                continue;
+            }
+            let call = Call::Silences(report.clone());
+            world::spawn(async move {
+                // Who was not told counts from nothing, which is late and never wrong.
+                let _told = link.control.call(&call, TELL_DEADLINE).await;
+            });
+        }
     }
 
     /// Whether there is a learner, or a member that is not heard.
@@ -289,33 +298,5 @@ impl Autopilot {
             let (oldest, budget) = (said.oldest_sync.as_millis(), budget.as_millis());
             format!("its disk hangs: its oldest sync is {oldest} ms old, and {budget} is allowed")
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use mainstay_world::MemoryHistory;
-
-    use super::*;
-
-    fn promotion() -> Advice {
-        let why = "it keeps up".to_owned();
-        let (id, name) = (4, "n4".to_owned());
-        Advice { action: AutopilotAction::Promote, id, name, replaces: None, why }
-    }
-
-    #[test]
-    fn what_was_decided_is_kept_and_what_fails_again_and_again_is_kept_once() {
-        let history = Arc::new(MemoryHistory::default());
-        let record = AutopilotRecord::new(history.clone());
-        record.decided(3, promotion(), Err(&MembershipError::Busy));
-        record.decided(3, promotion(), Err(&MembershipError::Busy));
-        record.decided(3, promotion(), Ok((0, 1)));
-        let state = AutopilotRecord::new(history).tell(true, 1, 10);
-        let outcomes: Vec<_> =
-            state.decisions.iter().map(|decision| decision.outcome.is_ok()).collect();
-        assert_eq!(outcomes, [true, false]);
-        assert_eq!(state.decisions[0].advice, promotion());
-        assert_eq!(record.counts(), BTreeMap::from([("promote", 1)]));
     }
 }

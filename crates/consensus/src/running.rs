@@ -30,7 +30,10 @@ use crate::{
     handover::{HandOver, HandOverError, HandOvers, TransferCause},
     heartbeats::Heartbeats,
     log_store::LogStore,
-    membership::{MemberChange, MemberRequest, MembershipError, changes::MemberChanges},
+    membership::{
+        MemberChange, MemberRequest, MembershipError, changes::MemberChanges,
+        silence::SilenceReport,
+    },
     observation::{self, BatchCounters, Leadership},
     peer::{
         handshake::Introduction,
@@ -200,6 +203,12 @@ impl Running {
         if let Some(election) = beat.election {
             self.elections.told(election);
         }
+    }
+
+    /// Takes in what a leader tells about members that do not answer, or reminds a new one of.
+    pub(crate) fn note_silences(&self, report: &SilenceReport) {
+        let leadership = *self.leadership.borrow();
+        self.autopilot.told_of_silence(report, leadership, &self.detector);
     }
 
     /// Notes an append that a peer sent under `vote`.

@@ -22,8 +22,12 @@ use std::{
 use mainstay_kv::{Command, SETTINGS_FORMAT, Store};
 use serde::{Deserialize, Serialize};
 
-/// The peer protocols that this version speaks, oldest and newest.
-const PROTOCOLS: (u16, u16) = (1, 1);
+/// The peer protocols that this version speaks, oldest and newest. Each knows what the one before it
+/// does, and the second one [`SILENCES_SINCE`].
+const PROTOCOLS: (u16, u16) = (1, 2);
+
+/// The first protocol in which a leader tells the others who does not answer.
+pub(crate) const SILENCES_SINCE: u16 = 2;
 
 /// The oldest replicated format that this version applies.
 const FORMAT_MIN: u64 = 1;

@@ -14,12 +14,12 @@ pub(in crate::scenarios) const DEAD_VOTER: Scenario = Scenario {
     name: "dead-voter",
     summary: "a voter stays away for good; the leader removes it once a replacement has a vote",
     shape,
-    workload,
+    workload: few_calls,
     story,
 };
 
 /// A voter that is silent for ten minutes is taken for dead.
-const DEAD_AFTER_MS: u64 = 600_000;
+pub(super) const DEAD_AFTER_MS: u64 = 600_000;
 
 /// How much later the leader has acted, or has had the time to.
 const ACTS_WITHIN_MS: u64 = 60_000;
@@ -28,7 +28,7 @@ fn shape(_dice: &mut Dice) -> Shape {
     Shape { spares: 1, ..Shape::default() }
 }
 
-fn workload(_dice: &mut Dice) -> Workload {
+pub(super) fn few_calls(_dice: &mut Dice) -> Workload {
     Workload { workers: 2, think_ms: 200..=1_000, holders: 1, ..Workload::default() }
 }
 

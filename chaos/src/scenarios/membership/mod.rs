@@ -11,6 +11,7 @@ mod dead_voter;
 mod interrupted;
 mod join_under_load;
 mod replace;
+mod restless_leaders;
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,7 @@ pub(super) use self::{
     interrupted::CHANGE_INTERRUPTED,
     join_under_load::JOIN_UNDER_LOAD,
     replace::REPLACE_A_LOST_DISK,
+    restless_leaders::RESTLESS_LEADERS,
 };
 use crate::{
     checkers::Rule,

@@ -444,7 +444,7 @@ mod tests {
         later.epoch = 2;
         assert_eq!(judge(&ours, &later), Err(HandshakeRefusal::Epoch { ours: 1, theirs: 2 }));
         let mut newer = hello(7, 2, ConnectionKind::Log);
-        newer.protocols = (2, 3);
+        newer.protocols = (ours.versions.protocols.1 + 1, 9);
         assert!(matches!(judge(&ours, &newer), Err(HandshakeRefusal::Protocol { .. })));
     }
 

@@ -28,8 +28,9 @@ use crate::{
     election::ElectionCause,
     handover::{HandOver, HandOverError},
     log_store::{entry_of, stored_entry},
-    membership::{MemberChange, MemberRequest, MembershipError},
+    membership::{MemberChange, MemberRequest, MembershipError, silence::SilenceReport},
     type_config::{LogId, TypeConfig, Vote, log_id, position},
+    versions::SILENCES_SINCE,
 };
 
 /// Frame kind of a call on a control or forward connection.
@@ -78,6 +79,18 @@ pub(crate) enum Call {
     ChangeMembers(MemberRequest),
     /// What do you, the leader, make of the members? With at most so many decisions.
     Autopilot(u64),
+    /// I lead, and these do not answer; or: you lead now, and these did not answer before.
+    Silences(SilenceReport),
+}
+
+impl Call {
+    /// The first protocol that has it; nobody who speaks an older one is sent it.
+    pub(crate) const fn first_protocol(&self) -> u16 {
+        match self {
+            Self::Silences(_) => SILENCES_SINCE,
+            _ => 1,
+        }
+    }
 }
 
 /// An answer.
@@ -89,7 +102,7 @@ pub(crate) enum Answer {
     Vote(VoteResponse<TypeConfig>),
     /// To [`Call::TransferLeader`].
     TransferLeader(TransferLeaderResponse<TypeConfig>),
-    /// To [`Call::Heartbeat`] and [`Call::Ping`].
+    /// To [`Call::Heartbeat`], [`Call::Ping`] and [`Call::Silences`].
     Pong(Pong),
     /// To [`Call::HandOver`].
     HandedOver(Result<HandOver, HandOverError>),

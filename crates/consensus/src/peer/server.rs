@@ -161,6 +161,9 @@ async fn serve_calls(
                 let number = body.body.get_u64_le();
                 let call: Call = mainstay_codec::decode(&body.body, FRAME_BYTES_MAX)
                     .map_err(|_malformed| malformed())?;
+                if call.first_protocol() > core.options().versions.protocols.1 {
+                    return Err(malformed());
+                }
                 let place = Arc::clone(&places)
                     .acquire_owned()
                     .await
@@ -257,6 +260,10 @@ async fn answer_running(running: &Arc<Running>, peer: u64, call: Call) -> Answer
             Answer::Pong(running.pong())
         }
         Call::Ping => Answer::Pong(running.pong()),
+        Call::Silences(report) => {
+            running.note_silences(&report);
+            Answer::Pong(running.pong())
+        }
         Call::HandOver(to) => Answer::HandedOver(running.hand_over_here(to).await),
         Call::Forward(proposals) => Answer::Forwarded(running.take_forwarded(proposals).await),
         Call::ReadIndex => Answer::ReadIndex(running.leader_reads.index().await),
