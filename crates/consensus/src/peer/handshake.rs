@@ -431,7 +431,7 @@ mod tests {
     fn members_of_one_cluster_get_along_and_others_are_told_why_not() {
         let ours = introduction(7, 1);
         let hello = |cluster, node, kind| introduction(cluster, node).hello(kind);
-        assert_eq!(judge(&ours, &hello(7, 2, ConnectionKind::Log)), Ok(1));
+        assert_eq!(judge(&ours, &hello(7, 2, ConnectionKind::Log)), Ok(ours.versions.protocols.1));
         assert_eq!(
             judge(&ours, &hello(8, 2, ConnectionKind::Control)),
             Err(HandshakeRefusal::Cluster { ours: 7, theirs: 8 })
