@@ -25,8 +25,8 @@ pub(crate) use self::record::AutopilotRecord;
 use crate::{
     detection::stall_budget,
     membership::{
-        Advice, AutopilotAction, MemberRequest, MemberWish, MembershipError, advice::advise,
-        changes::MemberChanges, readiness::LearnerLook, rules::has_quorum, silence::SilenceReport,
+        Advice, AutopilotAction, MemberRequest, MemberWish, advice::advise, changes::MemberChanges,
+        readiness::LearnerLook, rules::has_quorum, silence::SilenceReport,
     },
     observation::Leadership,
     peer::message::Call,
