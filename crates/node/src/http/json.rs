@@ -75,7 +75,7 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         // serde_json ends its message with the place; it is said once, in front.
         let text = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
-        let why = text.strip_suffix(&place).unwrap_or(&text);
+        let why = in_words(text.strip_suffix(&place).unwrap_or(&text));
         Problem::bad_request(
             "malformed_json",
             format!("the JSON is wrong at line {}, column {}: {why}", error.line(), error.column()),
@@ -87,6 +87,26 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         return Err(Problem::bad_request("malformed_json", detail));
     }
     Ok(parsed)
+}
+
+/// serde's message without the names that things have in this program.
+fn in_words(why: &str) -> String {
+    let mut words = Vec::new();
+    let mut rest = why.split(' ');
+    while let Some(word) = rest.next() {
+        words.push(match word {
+            // The word that follows is the type's name.
+            "struct" if words.last() == Some(&"expected") => match rest.next() {
+                Some(_name) => "an object",
+                None => word,
+            },
+            "u64" | "u32" | "u8" if words.last() == Some(&"expected") => {
+                "a whole number that is not negative"
+            }
+            _ => word,
+        });
+    }
+    words.join(" ")
 }
 
 /// Reads the body of a request that has nothing to say: no bytes, or an empty object.

@@ -39,7 +39,9 @@ pub(crate) async fn add(front: SharedFront, request: Asked) -> Answered {
     change(front, request, |_path, _names, body| {
         let form: AddForm = json::parse(body)?;
         let is_address = form.peer_address.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+            !host.is_empty()
+                && !host.contains('/')
+                && port.parse::<u16>().is_ok_and(|port| port != 0)
         });
         if !is_address || form.peer_address.len() > ADDRESS_BYTES_MAX {
             let detail = "peer_address is written host:port, as in 127.0.0.1:2380";

@@ -226,7 +226,7 @@ impl Problem {
         self
     }
 
-    fn member(mut self, name: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn member(mut self, name: &'static str, text: impl Into<String>) -> Self {
         self.0.member = Some((name, text.into()));
         self
     }

@@ -112,7 +112,9 @@ impl Server {
 /// What every connection to clients is served by.
 pub(crate) fn builder() -> auto::Builder<WorldExecutor> {
     let mut builder = auto::Builder::new(WorldExecutor);
-    builder.http1().auto_date_header(false).max_buf_size(BUFFER_BYTES_MAX).pipeline_flush(true);
+    // Never `pipeline_flush`: it holds answers back while bytes of a further request wait, and so
+    // keeps every refusal of what is no HTTP, or too large a head, from being sent at all.
+    builder.http1().auto_date_header(false).max_buf_size(BUFFER_BYTES_MAX);
     builder
         .http2()
         .auto_date_header(false)

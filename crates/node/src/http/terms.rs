@@ -52,19 +52,20 @@ impl<'a> Terms<'a> {
     pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Problem> {
         let mut terms = Self::default();
         for (name, value) in headers {
-            match name.as_str() {
-                "mainstay-timeout-ms" => terms.timeout_ms = Some(number(name.as_str(), value)?),
-                "mainstay-session" => terms.session = Some(number(name.as_str(), value)?),
+            let name = name.as_str();
+            match name {
+                "mainstay-timeout-ms" => once(&mut terms.timeout_ms, name, number(name, value)?)?,
+                "mainstay-session" => once(&mut terms.session, name, number(name, value)?)?,
                 "mainstay-session-number" => {
-                    terms.session_number = Some(number(name.as_str(), value)?);
+                    once(&mut terms.session_number, name, number(name, value)?)?;
                 }
                 "mainstay-session-lowest-awaited" => {
-                    terms.session_lowest_awaited = Some(number(name.as_str(), value)?);
+                    once(&mut terms.session_lowest_awaited, name, number(name, value)?)?;
                 }
-                "idempotency-key" => terms.idempotency_key = Some(value),
-                "if-match" => terms.if_match = Some(value),
-                "if-none-match" => terms.if_none_match = Some(value),
-                "last-event-id" => terms.last_event_id = Some(number(name.as_str(), value)?),
+                "idempotency-key" => once(&mut terms.idempotency_key, name, value)?,
+                "if-match" => once(&mut terms.if_match, name, value)?,
+                "if-none-match" => once(&mut terms.if_none_match, name, value)?,
+                "last-event-id" => once(&mut terms.last_event_id, name, number(name, value)?)?,
                 "traceparent" => terms.trace_id = trace_id(value),
                 other if other.starts_with("mainstay-") => {
                     return Err(Problem::bad_header(other, "is not known"));
@@ -171,6 +172,14 @@ impl<'a> Terms<'a> {
 /// The number in an entity tag of ours: `"7"`.
 fn mod_revision(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+}
+
+/// Keeps what a header says; a second one would have to win or to lose in silence.
+fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), Problem> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_first) => Err(Problem::bad_header(name, "is given twice")),
+    }
 }
 
 fn number(name: &str, value: &HeaderValue) -> Result<u64, Problem> {

@@ -5,7 +5,10 @@ use mainstay_kv::{
     Compare, Delete, ENVELOPE_BYTES_MAX, KeyRange, Operand, Operation, OperationOutcome, Put,
     RangeEnd, RangeQuery, Relation, Txn, TxnOutcome,
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
 
 use crate::http::{
     answer,
@@ -85,14 +88,53 @@ enum RelationForm {
     Less,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug)]
 enum OperationForm {
     Put(PutForm),
     Delete(DeleteForm),
     Range(RangeForm),
     Txn(TxnForm),
 }
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OperationKind {
+    Put,
+    Delete,
+    Range,
+    Txn,
+}
+
+/// By hand, because serde says no more than "expected value" where there is none or a second one.
+impl<'de> Deserialize<'de> for OperationForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOf;
+        impl<'de> Visitor<'de> for OneOf {
+            type Value = OperationForm;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(ONE_OPERATION)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OperationForm, A::Error> {
+                let one_of = || A::Error::custom(format_args!("expected {ONE_OPERATION}"));
+                let form = match map.next_key()?.ok_or_else(one_of)? {
+                    OperationKind::Put => OperationForm::Put(map.next_value()?),
+                    OperationKind::Delete => OperationForm::Delete(map.next_value()?),
+                    OperationKind::Range => OperationForm::Range(map.next_value()?),
+                    OperationKind::Txn => OperationForm::Txn(map.next_value()?),
+                };
+                match map.next_key::<OperationKind>()? {
+                    None => Ok(form),
+                    Some(_second) => Err(one_of()),
+                }
+            }
+        }
+        deserializer.deserialize_map(OneOf)
+    }
+}
+
+const ONE_OPERATION: &str = "an object with one of put, delete, range, txn";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,7 +189,7 @@ struct RangeForm {
 }
 
 fn refuse(why: &str) -> Problem {
-    Problem::bad_request("bad_request", format!("the transaction is not complete: {why}"))
+    Problem::bad_request("bad_request", format!("the transaction is not well formed: {why}"))
 }
 
 /// A key alone, up to an end, from a key on, or a prefix.

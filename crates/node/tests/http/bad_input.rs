@@ -137,7 +137,10 @@ fn a_compacted_revision_is_gone_and_says_which_is_not() {
         let gone = node.get("/v1/kv/a?revision=2").await;
         assert_eq!((gone.status.as_u16(), gone.code().as_str()), (410, "compacted"));
         assert_eq!(gone.json()["compact_revision"], "4");
-        assert_eq!(node.post("/v1/compact", r#"{"revision":"3"}"#).await.code(), "compacted");
+        let again = node.post("/v1/compact", r#"{"revision":"3"}"#).await;
+        assert_eq!(again.code(), "compacted");
+        let detail = again.json()["detail"].as_str().expect("is text").to_owned();
+        assert_eq!(detail, "everything below revision 4 is compacted already; nothing was done");
         node
     });
 }
@@ -145,15 +148,98 @@ fn a_compacted_revision_is_gone_and_says_which_is_not() {
 #[test]
 fn what_is_no_http_gets_an_error_and_does_no_harm() {
     with_node(async |node| {
-        for garbage in [&b"\x16\x03\x01\x02\x00"[..], b"GET\r\n\r\n", b"\0\0\0\0\0\0\0\0\r\n\r\n"] {
-            let mut stream = RealNet.connect(&node.address).await.expect("connects");
-            stream.write_all(garbage).await.expect("writes");
-            stream.shutdown().await.expect("ends");
-            let mut answer = Vec::new();
-            let _broken = stream.read_to_end(&mut answer).await;
-            assert!(!answer.starts_with(b"HTTP/1.1 2"), "{answer:?}");
+        let long = format!("GET /v1/kv/a HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
+        let many = format!("GET /v1/kv/a HTTP/1.1\r\n{}\r\n", "x: 1\r\n".repeat(200));
+        for (garbage, status) in [
+            (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], "400"),
+            (b"GET\r\n\r\n", "400"),
+            (b"GET /v1/kv/a b HTTP/1.1\r\n\r\n", "400"),
+            (b"\0\0\0\0\0\0\0\0\r\n\r\n", "400"),
+            (b"PUT /v1/kv/a HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\nx", "400"),
+            (b"GET /v1/kv/a HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx", "400"),
+            (many.as_bytes(), "431"),
+            (long.as_bytes(), "431"),
+        ] {
+            let answer = String::from_utf8(answer_to(&node.address, garbage).await);
+            let answer = answer.expect("an answer is text");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{garbage:?}: {answer:?}");
         }
         assert_eq!(node.get("/health/live").await.status, 200);
+        node
+    });
+}
+
+/// What comes back until the node closes the connection.
+async fn answer_to(address: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = RealNet.connect(address).await.expect("connects");
+    // The node may refuse it before all of it is written.
+    let _written = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _broken = stream.read_to_end(&mut answer).await;
+    answer
+}
+
+#[test]
+fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
+    with_node(async |node| {
+        let mut stream = RealNet.connect(&node.address).await.expect("connects");
+        let one_and_a_half = b"GET /livez HTTP/1.1\r\nhost: node\r\n\r\nGET /livez HT";
+        stream.write_all(one_and_a_half).await.expect("writes");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("is answered");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        node
+    });
+}
+
+#[test]
+fn a_header_that_says_two_things_is_refused() {
+    with_node(async |node| {
+        for (name, one, other) in [
+            ("if-match", "\"1\"", "\"2\""),
+            ("if-none-match", "*", "*"),
+            ("idempotency-key", "a", "b"),
+            ("mainstay-timeout-ms", "1000", "2000"),
+        ] {
+            let answer = node.send("PUT", "/v1/kv/a", &[(name, one), (name, other)], "x").await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.code().as_str()),
+                (400, "bad_header"),
+                "{name}"
+            );
+            let detail = answer.json()["detail"].as_str().expect("is text").to_owned();
+            assert!(detail.contains("is given twice"), "{detail}");
+        }
+        assert_eq!(node.get("/v1/kv/a").await.status, 404);
+        node
+    });
+}
+
+#[test]
+fn what_is_wrong_with_a_document_is_told_in_words_of_the_api() {
+    with_node(async |node| {
+        let one_of = "expected an object with one of put, delete, range, txn";
+        for (path, body, says) in [
+            ("/v1/txn", "null", "expected an object"),
+            ("/v1/txn", r#"{"success":[{}]}"#, one_of),
+            (
+                "/v1/txn",
+                r#"{"success":[{"range":{"key":"YQ=="},"delete":{"key":"YQ=="}}]}"#,
+                one_of,
+            ),
+            ("/v1/txn", r#"{"success":["put"]}"#, one_of),
+            ("/v1/txn", r#"{"success":[{"put":7}]}"#, "expected an object"),
+            ("/v1/leases", r#"{"ttl_ms":"10000"}"#, "expected a whole number that is not negative"),
+            ("/v1/leases", r#"{"ttl_ms":-1}"#, "expected a whole number that is not negative"),
+        ] {
+            let answer = node.post(path, body).await;
+            assert_eq!(answer.code(), "malformed_json", "{body}");
+            let detail = answer.json()["detail"].as_str().expect("is text").to_owned();
+            assert!(detail.contains(says), "{body}: {detail}");
+            for inner in ["struct", "enum", "u64", "Form"] {
+                assert!(!detail.contains(inner), "{body}: {detail}");
+            }
+        }
         node
     });
 }
