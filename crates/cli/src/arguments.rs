@@ -5,7 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use clap::{
-    ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind,
+    ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
 use mainstay_client::{Client, ClientOptions, Endpoint};
@@ -111,15 +112,69 @@ pub(crate) enum Command {
     Completion(CompletionArguments),
 }
 
+/// The flags for client commands that mean nothing to some commands, by name.
+const FOREIGN_FLAGS: [(&str, &[&str]); 4] = [
+    ("dev", &["endpoints", "output", "timeout"]),
+    ("serve", &["endpoints", "output", "timeout"]),
+    ("completion", &["endpoints", "output", "timeout"]),
+    ("recover", &["endpoints", "timeout"]),
+];
+
+/// All that can be asked for. Help and completion leave out what a command would refuse.
+pub(crate) fn command_line() -> clap::Command {
+    let mut all = Arguments::command();
+    for (name, flags) in FOREIGN_FLAGS {
+        let hidden: Vec<_> = all
+            .get_arguments()
+            .filter(|argument| flags.contains(&argument.get_id().as_str()))
+            .map(|argument| argument.clone().hide(true))
+            .collect();
+        all = all.mut_subcommand(name, |command| command.args(hidden));
+    }
+    all
+}
+
+/// The environment variable that the value or the flag of `error` came from, which nobody sees on
+/// the command line. `is_set` tells whether there is such a variable.
+pub(crate) fn variable_behind(
+    error: &clap::Error,
+    words: &[String],
+    is_set: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let flag = argument.split([' ', '=']).next().filter(|flag| flag.starts_with("--"))?;
+    let given = |word: &String| word.split('=').next() == Some(flag);
+    let variable = format!("MAINSTAY_{}", flag[2..].replace('-', "_").to_uppercase());
+    (is_set(&variable) && !words.iter().any(given)).then_some(variable)
+}
+
 impl Command {
-    /// The flags for client commands that mean nothing to this one.
-    const fn foreign_flags(&self) -> &'static [&'static str] {
+    /// Whether something is other than before when the command was carried out, so that it must
+    /// not be reported as without effect afterwards.
+    pub(crate) const fn changes_something(&self) -> bool {
         match self {
-            Self::Dev(_) | Self::Serve(_) | Self::Completion(_) => {
-                &["endpoints", "output", "timeout"]
-            }
-            Self::Recover(_) => &["endpoints", "timeout"],
-            _ => &[],
+            Self::Put(_)
+            | Self::Del(_)
+            | Self::Txn(_)
+            | Self::Compact(_)
+            | Self::Leader(_)
+            | Self::ImportEtcd(_) => true,
+            Self::Lease(lease) => lease.changes_something(),
+            Self::ReadOnly(read_only) => read_only.changes_something(),
+            Self::Member(member) => member.changes_something(),
+            Self::Dev(_)
+            | Self::Serve(_)
+            | Self::Get(_)
+            | Self::Watch(_)
+            | Self::Status
+            | Self::Detector(_)
+            | Self::Health
+            | Self::Doctor(_)
+            | Self::Recover(_)
+            | Self::Bench(_)
+            | Self::Completion(_) => false,
         }
     }
 }
@@ -129,9 +184,10 @@ impl Arguments {
     pub(crate) fn misplaced(&self, matches: &ArgMatches) -> Option<clap::Error> {
         let (name, of_command) = matches.subcommand()?;
         let given = |flag: &&&str| of_command.value_source(flag) == Some(ValueSource::CommandLine);
-        let flag = self.command.foreign_flags().iter().find(given)?;
+        let (_name, flags) = FOREIGN_FLAGS.iter().find(|(foreign, _flags)| *foreign == name)?;
+        let flag = flags.iter().find(given)?;
         let message = format!("'{name}' does not talk to a cluster and has no --{flag}");
-        Some(Self::command().error(ErrorKind::ArgumentConflict, message))
+        Some(command_line().error(ErrorKind::ArgumentConflict, message))
     }
 }
 

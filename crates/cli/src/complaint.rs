@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     arguments::Output,
     commands::{leader::LeaderUnknown, member::MembersUnknown},
-    exit::UsageError,
+    exit::{DoneUnseen, UsageError},
     screen,
 };
 
@@ -61,6 +61,9 @@ impl Complaint {
                     .to_owned(),
             ),
             (Some(call), None) => advice(call),
+            (None, None) if error.is::<DoneUnseen>() => {
+                Some("do not repeat it; look at what is there now instead".to_owned())
+            }
             (None, None) => {
                 error.is::<UsageError>().then(|| "see --help of the command".to_owned())
             }
@@ -68,11 +71,14 @@ impl Complaint {
         Self {
             error: chain(error),
             code: call.and_then(|call| call.code()).map(str::to_owned),
-            took_effect: call.map(|call| match call.took_effect {
-                TookEffect::Yes => "yes",
-                TookEffect::No => "no",
-                TookEffect::Unknown => "unknown",
-            }),
+            took_effect: match call {
+                Some(call) => Some(match call.took_effect {
+                    TookEffect::Yes => "yes",
+                    TookEffect::No => "no",
+                    TookEffect::Unknown => "unknown",
+                }),
+                None => error.is::<DoneUnseen>().then_some("yes"),
+            },
             advice,
         }
     }
@@ -134,7 +140,7 @@ fn advice(error: &CallError) -> Option<String> {
                 "`mainstay detector` shows who is well; try again, or name another node"
             }
             "exists" | "compare_failed" => "read the key again and decide anew",
-            "compacted" => "leave --revision out, or name a newer one",
+            "compacted" => "name a newer revision; a read without one is of the present",
             "overloaded" | "idempotency_full" => "try again later, or send less at a time",
             _ => return None,
         },
@@ -196,6 +202,16 @@ mod tests {
         let json = serde_json::to_value(&complaint).expect("writes");
         assert_eq!(json["code"], "no_leader");
         assert_eq!(json["took_effect"], "no");
+    }
+
+    #[test]
+    fn what_was_done_and_cannot_be_shown_is_not_denied() {
+        let error = anyhow::Error::from(std::io::Error::other("no space")).context(DoneUnseen);
+        let complaint = Complaint::of(&error);
+        assert_eq!(complaint.took_effect, Some("yes"));
+        let text = complaint.text();
+        assert!(text.starts_with("error: the request was carried out, but"), "{text}");
+        assert!(text.contains("no space") && text.contains("do not repeat it"), "{text}");
     }
 
     #[test]

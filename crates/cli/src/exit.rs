@@ -18,7 +18,7 @@ pub(crate) enum Exit {
     NotHeld = 3,
     /// Nobody could do it now; trying again later can help.
     Unavailable = 4,
-    /// It is unknown whether it took effect.
+    /// It is unknown whether it took effect, or it did and nobody could be told.
     Unknown = 5,
     /// The node's storage failed (`EX_IOERR` of sysexits.h); a supervisor should start it again.
     StorageFailed = 74,
@@ -88,6 +88,11 @@ pub(crate) struct UsageError(pub(crate) String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Refusal(pub(crate) String);
+
+/// What was asked for was done, and then its answer could not be shown.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was carried out, but what it did cannot be shown")]
+pub(crate) struct DoneUnseen;
 
 /// Somebody else than a node who cannot be reached. Nothing took effect.
 #[derive(Debug, thiserror::Error)]

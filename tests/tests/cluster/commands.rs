@@ -237,6 +237,39 @@ async fn nobody_there_is_unavailable_and_a_lost_answer_is_unknown() {
     shell.run(&["put", "k", "w"]).await.expect_exit(DONE);
 }
 
+/// A device that takes nothing, as a full disk does.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_write_whose_answer_cannot_be_shown_is_not_called_without_effect() {
+    use std::path::Path;
+
+    use mainstay_tests::Process;
+
+    let shell = Shell::new().await;
+    let unseen = async |words: &[&str]| {
+        let words = [words, &["--endpoints", &shell.endpoints, "--output", "json"]].concat();
+        let stderr = shell.commands.folder().join("complaint");
+        let _earlier = std::fs::remove_file(&stderr);
+        let mut process =
+            Process::start(Path::new(PROGRAM), words, Path::new("/dev/full"), &stderr);
+        let exit = process.exit_code().await;
+        let complaint: Value =
+            serde_json::from_str(process.stderr().trim()).expect("the complaint is JSON");
+        (exit, complaint)
+    };
+    for words in [&["put", "k", "v"][..], &["txn", "--then", "put k w"], &["lease", "grant", "60s"]]
+    {
+        let (exit, complaint) = unseen(words).await;
+        assert_eq!((exit, &complaint["took_effect"]), (UNKNOWN, &"yes".into()), "{complaint}");
+    }
+    let read = shell.run(&["get", "k"]).await;
+    assert_eq!(read.expect_exit(DONE).stdout, "w\n");
+    // What only looks has no effect to deny.
+    for words in [&["get", "k"][..], &["status"], &["member", "list"], &["read-only"]] {
+        assert_eq!(unseen(words).await.0, FAILED, "{words:?}");
+    }
+}
+
 #[tokio::test]
 async fn bench_measures_in_every_mode() {
     let shell = Shell::new().await;

@@ -4,7 +4,7 @@ use super::*;
 
 fn parse(line: &str) -> Result<Arguments, clap::Error> {
     let words = std::iter::once("mainstay").chain(line.split_whitespace());
-    let matches = Arguments::command().try_get_matches_from(words)?;
+    let matches = command_line().try_get_matches_from(words)?;
     let arguments = <Arguments as clap::FromArgMatches>::from_arg_matches(&matches)?;
     match arguments.misplaced(&matches) {
         Some(error) => Err(error),
@@ -14,7 +14,7 @@ fn parse(line: &str) -> Result<Arguments, clap::Error> {
 
 #[test]
 fn the_command_line_is_sound() {
-    Arguments::command().debug_assert();
+    command_line().debug_assert();
 }
 
 #[test]
@@ -43,6 +43,42 @@ fn commands_that_talk_to_no_cluster_refuse_its_flags() {
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("does not talk to a cluster"), "{error}");
     }
+}
+
+#[test]
+fn help_offers_no_flag_that_the_command_refuses() {
+    for (name, flags) in FOREIGN_FLAGS {
+        let mut all = command_line();
+        all.build();
+        let help = all.find_subcommand_mut(name).expect(name).render_long_help().to_string();
+        for flag in flags {
+            assert!(!help.contains(&format!("--{flag}")), "{name}: {help}");
+        }
+    }
+    let mut all = command_line();
+    all.build();
+    let help = all.find_subcommand_mut("get").expect("get").render_long_help().to_string();
+    assert!(help.contains("--endpoints"), "{help}");
+}
+
+#[test]
+fn a_wrong_value_that_a_variable_holds_is_told_with_the_variable() {
+    let variable = |line: &str, argument: &str, set: &str| {
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        let mut error = clap::Error::new(ErrorKind::ValueValidation);
+        error.insert(ContextKind::InvalidArg, ContextValue::String(argument.to_owned()));
+        variable_behind(&error, &words, |name| name == set)
+    };
+    let timeout = "--timeout <TIME>";
+    assert_eq!(variable("get k", timeout, "MAINSTAY_TIMEOUT").as_deref(), Some("MAINSTAY_TIMEOUT"));
+    assert_eq!(variable("get k --timeout x", timeout, "MAINSTAY_TIMEOUT"), None);
+    assert_eq!(variable("get k --timeout=x", timeout, "MAINSTAY_TIMEOUT"), None);
+    assert_eq!(variable("get k", timeout, "MAINSTAY_OUTPUT"), None);
+    assert_eq!(
+        variable("get k", "--keys-only", "MAINSTAY_KEYS_ONLY").as_deref(),
+        Some("MAINSTAY_KEYS_ONLY")
+    );
+    assert_eq!(variable("get", "<KEY>", "MAINSTAY_KEY"), None);
 }
 
 #[test]
@@ -177,5 +213,5 @@ fn check_environment(command: &clap::Command, name: &str) {
 
 #[test]
 fn every_flag_is_an_environment_variable_of_the_same_name() {
-    check_environment(&Arguments::command(), "mainstay");
+    check_environment(&command_line(), "mainstay");
 }

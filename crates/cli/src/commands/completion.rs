@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::{arguments::Arguments, exit::Exit, screen::Screen};
+use crate::{arguments::command_line, exit::Exit, screen::Screen};
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionArguments {
@@ -15,7 +15,7 @@ pub(crate) struct CompletionArguments {
 
 pub(crate) fn run(arguments: &CompletionArguments) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Arguments::command(), "mainstay", &mut script);
+    clap_complete::generate(arguments.shell, &mut command_line(), "mainstay", &mut script);
     let mut screen = Screen::new();
     screen.write_all(&script)?;
     screen.finish()?;

@@ -57,6 +57,18 @@ enum LeaseCommand {
     },
 }
 
+impl LeaseArguments {
+    /// Whether it is more than a look.
+    pub(crate) const fn changes_something(&self) -> bool {
+        match self.command {
+            LeaseCommand::Grant { .. }
+            | LeaseCommand::Revoke { .. }
+            | LeaseCommand::KeepAlive { .. } => true,
+            LeaseCommand::List | LeaseCommand::Show { .. } => false,
+        }
+    }
+}
+
 pub(crate) async fn run(
     arguments: LeaseArguments,
     client: &Client,

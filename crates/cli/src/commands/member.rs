@@ -55,6 +55,18 @@ enum MemberCommand {
     List,
 }
 
+impl MemberArguments {
+    /// Whether it is more than a look.
+    pub(crate) const fn changes_something(&self) -> bool {
+        match self.command {
+            MemberCommand::Add { dry_run, .. }
+            | MemberCommand::Promote { dry_run, .. }
+            | MemberCommand::Remove { dry_run, .. } => !dry_run,
+            MemberCommand::List => false,
+        }
+    }
+}
+
 /// Nobody knows whether the members were changed; what to do about it is another thing than with a
 /// write.
 #[derive(Debug, thiserror::Error)]

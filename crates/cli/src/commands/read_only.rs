@@ -22,6 +22,13 @@ enum Switch {
     Off,
 }
 
+impl ReadOnlyArguments {
+    /// Whether it is more than a look.
+    pub(crate) const fn changes_something(&self) -> bool {
+        self.switch.is_some()
+    }
+}
+
 pub(crate) async fn run(
     arguments: &ReadOnlyArguments,
     client: &Client,
@@ -34,8 +41,13 @@ pub(crate) async fn run(
             cluster.settings.get("read_only").and_then(serde_json::Value::as_bool).unwrap_or(false)
         }
     };
-    // It can be refused for other reasons on the node that answers.
-    let other = client.cluster().await?.value.node.read_only.filter(|reason| reason != "operator");
+    // Writes can be refused for other reasons on the node that answers. What was switched is not
+    // denied because nobody tells about that.
+    let other = match client.cluster().await {
+        Ok(cluster) => cluster.value.node.read_only.filter(|reason| reason != "operator"),
+        Err(_untold) if arguments.switch.is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
     let mut screen = Screen::new();
     match output {
         Output::Simple => writeln!(screen, "{}", sentence(is_on, other.as_deref()))?,
