@@ -254,4 +254,7 @@ async fn a_port_that_is_taken_is_named_with_the_way_out() {
     for word in [&taken.to_string(), "in use", "--base-port"] {
         assert!(said.contains(word), "{word} is not in: {said}");
     }
+    // The way out is one: no trace of the ports that were taken keeps others from being chosen.
+    let left = std::fs::read_dir(commands.folder().join("data")).map(Iterator::count);
+    assert!(left.is_err(), "nothing was written: {left:?}");
 }

@@ -54,6 +54,7 @@ pub(crate) async fn run(arguments: DevArguments) -> anyhow::Result<Exit> {
     let start = Instant::now();
     let layout = Layout::open(&arguments.data_dir, arguments.nodes, arguments.base_port)?;
     layout.check_ports()?;
+    layout.keep()?;
     let mut nodes = Vec::new();
     for plan in &layout.nodes {
         let node = Node::start(plan, &layout)?;

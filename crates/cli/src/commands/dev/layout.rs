@@ -20,12 +20,16 @@ const BASE_PORT: u16 = 2379;
 /// From the ports of one node to those of the next.
 const PORT_STEP: u16 = 10;
 const NODES: u16 = 3;
+/// The file that says who the nodes are.
+const LAYOUT_JSON: &str = "layout.json";
 
 /// The nodes of a cluster and the folder they live in.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) folder: PathBuf,
     pub(super) nodes: Vec<Plan>,
+    /// The folder has no cluster yet.
+    is_new: bool,
 }
 
 /// One node: its name and addresses.
@@ -52,32 +56,45 @@ struct LayoutJson {
 }
 
 impl Layout {
-    /// The layout of `folder`; a new one is made and written down if there is none.
+    /// The layout of `folder`; a new one is planned if there is none, and nothing written.
     pub(super) fn open(
         folder: &Path,
         nodes: Option<u16>,
         base_port: Option<u16>,
     ) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("create the folder {}", folder.display()))?;
-        let file = folder.join("layout.json");
-        let plans = match fs::read(&file) {
+        if fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
+            bail!(UsageError(format!(
+                "{} is not a folder; name another one with --data-dir",
+                folder.display()
+            )));
+        }
+        let file = folder.join(LAYOUT_JSON);
+        let (nodes, is_new) = match fs::read(&file) {
             Ok(text) => {
                 let json: LayoutJson = serde_json::from_slice(&text)
                     .with_context(|| format!("read {}", file.display()))?;
                 check_unchanged(folder, &json.nodes, nodes, base_port)?;
-                json.nodes
+                (json.nodes, false)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let plans = plan(nodes.unwrap_or(NODES), base_port.unwrap_or(BASE_PORT))?;
-                write_whole(&file, &LayoutJson { nodes: plans.clone() })?;
-                plans
+                (plan(nodes.unwrap_or(NODES), base_port.unwrap_or(BASE_PORT))?, true)
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("read {}", file.display()));
             }
         };
-        Ok(Self { folder: folder.to_owned(), nodes: plans })
+        Ok(Self { folder: folder.to_owned(), nodes, is_new })
+    }
+
+    /// Writes a new layout down: from now on the folder belongs to a cluster on these ports. Done
+    /// when nothing stands in its way any more, so that whoever is told to choose other ports can.
+    pub(super) fn keep(&self) -> anyhow::Result<()> {
+        if !self.is_new {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("create the folder {}", self.folder.display()))?;
+        write_whole(&self.folder.join(LAYOUT_JSON), &LayoutJson { nodes: self.nodes.clone() })
     }
 
     /// Refuses to start on ports that somebody else has.
@@ -279,7 +296,9 @@ mod tests {
     #[test]
     fn a_folder_keeps_its_nodes_and_ports() {
         let folder = folder();
-        let first = Layout::open(folder.path(), Some(2), Some(0)).expect("a layout").nodes;
+        let first = Layout::open(folder.path(), Some(2), Some(0)).expect("a layout");
+        first.keep().expect("written");
+        let first = first.nodes;
         for (nodes, base_port) in [(None, None), (Some(2), Some(0))] {
             let again = Layout::open(folder.path(), nodes, base_port).expect("the same").nodes;
             assert_eq!(again, first);
@@ -299,9 +318,28 @@ mod tests {
             client_addr: "127.0.0.1:0".to_owned(),
             peer_addr: address.clone(),
         };
-        let layout = Layout { folder: PathBuf::new(), nodes: vec![plan] };
+        let layout = Layout { folder: PathBuf::new(), nodes: vec![plan], is_new: true };
         let error = layout.check_ports().expect_err("the port is in use").to_string();
         assert!(error.contains(port(&address)) && error.contains("--base-port"), "{error}");
+    }
+
+    #[test]
+    fn a_cluster_that_did_not_start_leaves_the_folder_free_for_other_ports() {
+        let outer = folder();
+        let folder = outer.path().join("dev");
+        Layout::open(&folder, None, Some(4_000)).expect("a layout");
+        assert!(!folder.exists(), "nothing is written before the ports are known to be free");
+        let other = Layout::open(&folder, None, Some(5_000)).expect("other ports");
+        other.keep().expect("written");
+        assert!(error_of(Layout::open(&folder, None, Some(4_000))).contains("from port 5000"));
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_told() {
+        let outer = folder();
+        let file = outer.path().join("file");
+        fs::write(&file, "").expect("written");
+        assert!(error_of(Layout::open(&file, None, None)).contains("is not a folder"));
     }
 
     #[test]
