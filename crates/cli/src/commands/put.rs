@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bytes::Bytes;
 use clap::Args;
 use mainstay_client::{Client, Condition, Origin, PutRequest};
@@ -65,7 +65,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let value = match arguments.value {
         Some(text) if text != "-" => Bytes::from(text),
-        Some(_) | None => read_input(io::stdin().lock())?,
+        Some(_) | None => read_input(io::stdin().lock(), "standard input")?,
     };
     let condition = match arguments.if_match {
         Some(revision) => Some(Condition::ModRevision(revision)),
@@ -96,12 +96,14 @@ pub(crate) async fn run(
     Ok(Exit::Done)
 }
 
-/// Everything that `input` has, within the limit.
-pub(crate) fn read_input(input: impl Read) -> anyhow::Result<Bytes> {
+/// Everything that `input` has, within the limit; `name` is what people call it.
+pub(crate) fn read_input(input: impl Read, name: &str) -> anyhow::Result<Bytes> {
     let mut bytes = Vec::new();
-    input.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes).context("read standard input")?;
+    if let Err(error) = input.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes) {
+        bail!(UsageError(format!("{name} cannot be read: {error}")));
+    }
     if bytes.len() as u64 > INPUT_BYTES_MAX {
-        bail!(UsageError(format!("the input is longer than {INPUT_BYTES_MAX} bytes")));
+        bail!(UsageError(format!("{name} is longer than {INPUT_BYTES_MAX} bytes")));
     }
     Ok(Bytes::from(bytes))
 }

@@ -7,7 +7,7 @@ mod sentence;
 
 use std::{fs::File, io, io::Write, path::PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use mainstay_client::{
     Client, TxnRequest,
@@ -99,14 +99,14 @@ pub(crate) async fn run(
 fn read(file: &PathBuf) -> anyhow::Result<Txn> {
     let name = if file.as_os_str() == "-" { "standard input" } else { &file.display().to_string() };
     let text = if file.as_os_str() == "-" {
-        read_input(io::stdin().lock())?
+        read_input(io::stdin().lock(), name)?
     } else {
         let opened = File::open(file);
         let Ok(opened) = opened else {
             let error = opened.expect_err("it was not opened");
             bail!(UsageError(format!("{name} cannot be read: {error}")));
         };
-        read_input(opened).with_context(|| format!("read {name}"))?
+        read_input(opened, name)?
     };
     match txn_from_json(&text) {
         Ok(txn) => Ok(txn),
