@@ -17,7 +17,10 @@ use mainstay_codec::{
 use mainstay_world::Disk;
 use serde::{Deserialize, Serialize};
 
-use crate::{seal::TEMPORARY, segment::segment_id, snapshot::snapshot_number, vote::vote_number};
+use crate::{
+    identity::advice_on_header, seal::TEMPORARY, segment::segment_id, snapshot::snapshot_number,
+    vote::vote_number,
+};
 
 /// The newest format of folder records that this program reads, and the one it writes.
 const FOLDER_FORMAT: u16 = 1;
@@ -62,7 +65,7 @@ pub enum FolderReadError {
         source: io::Error,
     },
     /// The record is of another program or of a newer version, or its header is damaged.
-    #[error("the folder record cannot be used; nothing was changed")]
+    #[error("the folder record cannot be used; nothing was changed, {}", advice_on_header(.0))]
     Header(#[source] FileHeaderError),
     /// The record is not what was written.
     #[error(

@@ -18,6 +18,33 @@ pub struct Identity {
     pub epoch: u64,
 }
 
+/// What to do about a file whose header cannot be used.
+pub(crate) const fn advice_on_header(error: &FileHeaderError) -> &'static str {
+    match error {
+        FileHeaderError::NewerFormat { .. } | FileHeaderError::Cipher(_) => {
+            "start the program that wrote it, or a newer one"
+        }
+        FileHeaderError::Short { .. }
+        | FileHeaderError::ForeignMagic
+        | FileHeaderError::Checksum { .. }
+        | FileHeaderError::Kind { .. } => {
+            "keep the folder aside and let this node join again with an empty one"
+        }
+    }
+}
+
+impl ForeignFile {
+    /// What to do about it.
+    pub(crate) const fn advice(&self) -> &'static str {
+        match self {
+            Self::Header(error) => advice_on_header(error),
+            Self::Node { .. } | Self::Cluster { .. } | Self::Epoch { .. } => {
+                "start the node with its own data folder"
+            }
+        }
+    }
+}
+
 /// A file that this node must not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignFile {
@@ -26,7 +53,7 @@ pub enum ForeignFile {
     Header(#[source] FileHeaderError),
     /// A file of another node.
     #[error(
-        "it belongs to node {found:016x}, this is node {expected:016x}: \
+        "it belongs to node {found}, this is node {expected}: \
          the data folder of another node, or a file copied from one"
     )]
     Node {
@@ -37,7 +64,7 @@ pub enum ForeignFile {
     },
     /// A file of another cluster.
     #[error(
-        "it belongs to cluster {found:016x}, this node is in cluster {expected:016x}: \
+        "it belongs to cluster {found}, this node is in cluster {expected}: \
          a file copied from another cluster"
     )]
     Cluster {

@@ -37,7 +37,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A file of another node, cluster or epoch, of a newer format, or of another program.
-    #[error("{file} cannot be used; nothing was changed, start the node with its own data folder")]
+    #[error("{file} cannot be used; nothing was changed, {}", source.advice())]
     Foreign {
         /// The file's name.
         file: String,

@@ -52,8 +52,6 @@ pub(crate) struct FoundLog {
     pub(crate) outline: Outline,
     /// Segments that hold parts of `replay`, oldest first.
     pub(crate) segments: Vec<SegmentRecord>,
-    /// Whether segments before the first of `segments` are gone.
-    pub(crate) beginning_is_gone: bool,
     pub(crate) torn: Option<TornTail>,
     /// The newest segment in use, for the planted bug that goes on writing to it.
     pub(crate) newest: Option<Newest>,
@@ -106,7 +104,7 @@ struct LogReading {
 impl LogReading {
     async fn read(mut self, proven: u64) -> Result<FoundLog, Fault> {
         let (newest, later_used) = self.newest().await?;
-        let (chain, beginning_is_gone) = self.chain(newest).await?;
+        let chain = self.chain(newest).await?;
         let mut replay: Option<Replay> = None;
         let (last, older) = chain.split_last().expect("the chain holds the newest segment");
         for (at, link) in older.iter().enumerate() {
@@ -122,7 +120,6 @@ impl LogReading {
         let newest = found.keeps(last.segment).then_some(last);
         let kept = older.iter().chain(newest).map(|link| link.segment);
         found.segments = kept.map(|id| SegmentRecord { id, seed: self.files.seed(id) }).collect();
-        found.beginning_is_gone = beginning_is_gone;
         Ok(found)
     }
 
@@ -149,8 +146,8 @@ impl LogReading {
         Err(Fault::damage(id, FRAMES_AT, fault))
     }
 
-    /// The segments that make up the log, oldest first, and whether older ones are gone.
-    async fn chain(&mut self, newest: u64) -> Result<(Vec<Link>, bool), Fault> {
+    /// The segments that make up the log, oldest first.
+    async fn chain(&mut self, newest: u64) -> Result<Vec<Link>, Fault> {
         let mut links = Vec::new();
         let mut segment = newest;
         loop {
@@ -170,12 +167,11 @@ impl LogReading {
             }
             segment = before.segment;
             if !self.files.contains(segment) {
-                links.reverse();
-                return Ok((links, true));
+                break;
             }
         }
         links.reverse();
-        Ok((links, false))
+        Ok(links)
     }
 
     /// The replay at the beginning of a segment.
@@ -277,7 +273,6 @@ impl LogReading {
             replay,
             outline,
             segments: Vec::new(),
-            beginning_is_gone: false,
             torn,
         })
     }
@@ -334,7 +329,6 @@ impl FoundLog {
             unsealed: Unsealed { base, payloads: Vec::new(), sequence: 0 },
             outline: Outline::default(),
             segments: Vec::new(),
-            beginning_is_gone: false,
             torn: None,
             newest: None,
         }
@@ -343,10 +337,7 @@ impl FoundLog {
     /// What is gone from the log must be in the snapshot: nobody purges anything else.
     pub(crate) fn check_beginning(&self, covered: Option<LogPosition>) -> Result<(), OpenError> {
         match self.outline.purged() {
-            Some(purged)
-                if self.beginning_is_gone
-                    && covered.is_none_or(|covered| covered.index < purged.index) =>
-            {
+            Some(purged) if covered.is_none_or(|covered| covered.index < purged.index) => {
                 Err(OpenError::BeginningMissing { purged, covered })
             }
             _ => Ok(()),

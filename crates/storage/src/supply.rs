@@ -187,7 +187,18 @@ impl Supply {
             changed
         });
         if changed {
-            tracing::warn!(free_bytes = free, reserve_bytes = reserve, state = ?now, "space");
+            match now {
+                SpaceState::Ok => tracing::info!(
+                    free_bytes = free,
+                    reserve_bytes = reserve,
+                    "the disk of the data folder has room again"
+                ),
+                SpaceState::ReserveUsed => tracing::warn!(
+                    free_bytes = free,
+                    reserve_bytes = reserve,
+                    "the disk of the data folder is nearly full: its reserve is in use"
+                ),
+            }
             self.shared.work.notify_one();
         }
     }

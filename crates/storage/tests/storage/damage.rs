@@ -119,6 +119,33 @@ fn a_lost_segment_in_the_middle_of_a_log_is_refused_even_with_a_snapshot() {
 }
 
 #[test]
+fn a_lost_snapshot_is_refused_although_no_segment_is_gone() {
+    let files = folder_after(async |storage| {
+        append(storage, entries(1..=8, 1)).await.expect("appends");
+        snapshot(storage, at(5, 1)).await.expect("writes");
+        storage.purge(at(5, 1));
+        append(storage, vec![entry(9, 1)]).await.expect("appends");
+    });
+    try_open(&files).expect("is sound");
+    let mut lost = files;
+    lost.retain(|name, _content| !name.starts_with("snapshot-"));
+    let error = try_open(&lost).expect_err("is refused");
+    assert!(matches!(error, OpenError::BeginningMissing { covered: None, .. }), "{error}");
+}
+
+#[test]
+fn a_damaged_header_is_not_taken_for_a_file_of_somebody_else() {
+    let (files, name, _ends) = eight_batches();
+    let empty = with(&files, &name, Vec::clear);
+    let flipped = with(&files, &name, |content| content[20] ^= 1);
+    for damaged in [empty, flipped] {
+        let error = try_open(&damaged).expect_err("is refused").to_string();
+        assert!(error.contains("keep the folder aside"), "{error}");
+        assert!(!error.contains("its own data folder"), "{error}");
+    }
+}
+
+#[test]
 fn a_missing_batch_that_is_known_to_have_been_synced_is_refused() {
     let vote = Vote { term: 2, node_id: 1, committed: false };
     let by_vote = folder_after(async |storage| {
