@@ -349,18 +349,23 @@ fn bound(listener: &dyn Listener, configured: &str) -> String {
     }
 }
 
-/// Opens the node's history; a damaged one is set aside, because nothing depends on it.
+/// Opens the node's history; a damaged one is set aside, because nothing depends on it. A full disk
+/// is no damage.
 fn open_history(folder: &Path) -> Arc<dyn History> {
     let error = match SledHistory::open(folder) {
         Ok(history) => return Arc::new(history),
         Err(error) => error,
     };
-    let aside = folder.with_extension(format!("damaged-{}", mainstay_world::wall_clock_ms()));
-    warn!(%error, aside = %aside.display(), "the history cannot be read and is set aside");
-    if std::fs::rename(folder, &aside).is_ok()
-        && let Ok(history) = SledHistory::open(folder)
-    {
-        return Arc::new(history);
+    if SledHistory::is_full(&error) {
+        warn!(%error, "there is no room to open the history; it stays as it is");
+    } else {
+        let aside = folder.with_extension(format!("damaged-{}", mainstay_world::wall_clock_ms()));
+        warn!(%error, aside = %aside.display(), "the history cannot be read and is set aside");
+        if std::fs::rename(folder, &aside).is_ok()
+            && let Ok(history) = SledHistory::open(folder)
+        {
+            return Arc::new(history);
+        }
     }
     warn!("this run's history is kept in memory only");
     Arc::new(MemoryHistory::default())

@@ -275,6 +275,12 @@ pub enum FolderError {
         #[source]
         source: io::Error,
     },
+    /// Something else has the folder's name.
+    #[error("{} is not a folder; name another place for the data", path.display())]
+    NotAFolder {
+        /// What is in its place.
+        path: PathBuf,
+    },
     /// The folder cannot be created or written.
     #[error("{} cannot be created or written", path.display())]
     NotWritable {
@@ -299,6 +305,9 @@ impl FolderLock {
     /// [`FolderError`]: in use, or not writable.
     pub fn take(folder: &Path) -> Result<Self, FolderError> {
         let not_writable = |source| FolderError::NotWritable { path: folder.to_path_buf(), source };
+        if std::fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
+            return Err(FolderError::NotAFolder { path: folder.to_path_buf() });
+        }
         std::fs::create_dir_all(folder).map_err(not_writable)?;
         let file = OpenOptions::new()
             .write(true)

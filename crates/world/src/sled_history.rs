@@ -3,7 +3,7 @@
 //! sled flushes in the background and may lose its last half second in a power loss. That is fine
 //! for a history and would not be for a log: see `docs/adr/0002-the-log-is-our-own.md`.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use bytes::Bytes;
 use tracing::warn;
@@ -29,6 +29,13 @@ impl SledHistory {
             .flush_every_ms(Some(500))
             .open()
             .map(|database| Self { database })
+    }
+
+    /// Whether a history was not opened because the disk is full, and not because it is damaged.
+    #[must_use]
+    pub fn is_full(error: &sled::Error) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(error, sled::Error::Io(cause) if full.contains(&cause.kind()))
     }
 
     fn try_append(&self, kind: &str, record: &[u8], keep: usize) -> Result<(), sled::Error> {

@@ -47,6 +47,9 @@ async fn a_data_folder_in_use_or_not_writable_is_named() {
     let error = start(&file.join("data")).await.expect_err("cannot be created");
     let RunError::Folder(cause) = &error else { panic!("{error}") };
     assert!(cause.to_string().contains("cannot be created or written"), "{cause}");
+    let error = start(&file).await.expect_err("is a file");
+    let RunError::Folder(cause) = &error else { panic!("{error}") };
+    assert!(cause.to_string().contains("is not a folder"), "{cause}");
 }
 
 #[tokio::test]
