@@ -147,7 +147,7 @@ fn belongs_elsewhere(core: &Core, peer: &BirthState) -> bool {
 
 fn say_that_the_folder_is_new(core: &Core, peer: &BirthState) {
     core.set_trouble(&format!(
-        "the data folder of {} is new, and {} is in cluster {:016x} already: this node casts no vote and changes nothing; \
+        "the data folder of {} is new, and {} is in cluster {} already: this node casts no vote and changes nothing; \
          if its folder was lost, have it replace its former self with: mainstay member add {}",
         core.options().name, peer.record.name, peer.cluster_id, core.options().peer_address,
     ));
@@ -213,7 +213,7 @@ async fn found(core: &Arc<Core>, others: &[Channel], answers: &[BirthState]) {
     if let Some(running) = core.running() {
         match running.raft.initialize(notice.founders).await {
             Ok(()) => {
-                info!(cluster = %format_args!("{cluster_id:016x}"), "the cluster is born");
+                info!(cluster = cluster_id, "the cluster is born");
             }
             Err(error) => warn!(%error, "the cluster could not be initialised yet"),
         }

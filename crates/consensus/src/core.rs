@@ -227,7 +227,7 @@ impl Core {
         let _turn = self.entering.lock().await;
         let folder = self.folder().clone();
         if folder.cluster_id != 0 && folder.cluster_id != notice.cluster_id {
-            return Err(format!("the folder is in cluster {:016x}", folder.cluster_id));
+            return Err(format!("the folder is in cluster {}", folder.cluster_id));
         }
         if folder.cluster_id == 0 {
             let folder = Folder { cluster_id: notice.cluster_id, epoch: notice.epoch, ..folder };
@@ -260,8 +260,8 @@ impl Core {
         )
         .await?;
         info!(
-            cluster = %format_args!("{:016x}", identity.cluster_id),
-            node = %format_args!("{:016x}", identity.node_id),
+            cluster = identity.cluster_id,
+            node = identity.node_id,
             last = ?recovered.last, committed = ?recovered.committed, vote = ?recovered.vote,
             snapshot = ?recovered.snapshot.as_ref().and_then(|snapshot| snapshot.last),
             "the data folder was recovered"
@@ -333,7 +333,7 @@ async fn new_folder(options: &Options, world: &World) -> Result<Folder, StartErr
         removed: false,
     };
     folder.save(&world.log_disk).await.map_err(StartError::FolderWrite)?;
-    info!(node = %format_args!("{:016x}", folder.node_id), name = %folder.name, "the data folder is new");
+    info!(node = folder.node_id, name = %folder.name, "the data folder is new");
     Ok(folder)
 }
 

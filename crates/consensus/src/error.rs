@@ -93,7 +93,7 @@ pub enum StartError {
     },
     /// The folder belongs to another cluster than the nodes of the bootstrap list.
     #[error(
-        "the data folder belongs to cluster {folder:016x}, but {peer} of the bootstrap list is in cluster {found:016x}; start this node with a folder of that cluster, or with the list of its own"
+        "the data folder belongs to cluster {folder}, but {peer} of the bootstrap list is in cluster {found}; start this node with a folder of that cluster, or with the list of its own"
     )]
     OtherCluster {
         /// The cluster in the folder.

@@ -66,25 +66,25 @@ pub enum HandOverError {
     #[error("this node is not a member of a cluster yet")]
     NotReady,
     /// There is no such member.
-    #[error("there is no member {id:016x}")]
+    #[error("there is no member {id}")]
     UnknownMember {
         /// The id that was asked for.
         id: u64,
     },
     /// It has no vote.
-    #[error("member {id:016x} has no vote")]
+    #[error("member {id} has no vote")]
     NotAVoter {
         /// The member.
         id: u64,
     },
     /// It leads already.
-    #[error("member {id:016x} leads already")]
+    #[error("member {id} leads already")]
     AlreadyLeads {
         /// The member.
         id: u64,
     },
     /// It is silent, or its disk is slow.
-    #[error("member {id:016x} would not be a good leader: {why}")]
+    #[error("member {id} would not be a good leader: {why}")]
     NotHealthy {
         /// The member.
         id: u64,
@@ -92,7 +92,7 @@ pub enum HandOverError {
         why: String,
     },
     /// It does not hold the whole log, and did not catch up in time.
-    #[error("member {id:016x} is {behind} entries behind")]
+    #[error("member {id} is {behind} entries behind")]
     Lagging {
         /// The member.
         id: u64,
@@ -144,7 +144,7 @@ impl HandOvers {
         let outcome = self.try_run(to, cause, deadline).await;
         match &outcome {
             Ok(done) => {
-                info!(%cause, leader = %format_args!("{:016x}", done.leader), term = done.term,
+                info!(%cause, leader = done.leader, term = done.term,
                     took_ms = done.took.as_millis(), "leadership was handed over");
             }
             Err(HandOverError::OutcomeUnknown) => {

@@ -167,7 +167,7 @@ pub(crate) fn note_end(raft: &RaftHandle, failure: &watch::Sender<Option<String>
 fn note_change(now: Leadership) {
     match now.leader {
         Some(leader) => {
-            info!(term = now.term, leader = %format_args!("{leader:016x}"), "there is a leader");
+            info!(term = now.term, leader, "there is a leader");
         }
         None => info!(term = now.term, "there is no leader now"),
     }

@@ -177,8 +177,8 @@ pub enum RecoveryError {
     },
     /// Folders of different clusters, or epochs of one.
     #[error(
-        "{} is of cluster {first_cluster:016x} in epoch {first_epoch}, {} of cluster \
-         {other_cluster:016x} in epoch {other_epoch}; give folders of one cluster only",
+        "{} is of cluster {first_cluster} in epoch {first_epoch}, {} of cluster \
+         {other_cluster} in epoch {other_epoch}; give folders of one cluster only",
         first.display(), other.display()
     )]
     OtherCluster {

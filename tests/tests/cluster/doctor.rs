@@ -40,6 +40,13 @@ async fn a_well_cluster_is_found_well_and_a_lost_node_is_named_with_a_remedy() {
     // How quick disk and processor are is the machine's business.
     assert_status(&report, &["reach", "cluster", "quorum", "version", "serving", "quota"], "ok");
     assert_eq!(of_check(&report, "reach").len(), 3, "{report}");
+    // An id is written in one way everywhere, so that it can be looked for.
+    let status = commands.run(&["status", "--endpoints", &endpoints, "-o", "json"]).await.json();
+    let id = status["cluster_id"].as_str().expect("a decimal string");
+    let found = of_check(&report, "cluster")[0]["found"].as_str().expect("text").to_owned();
+    assert!(found.contains(id), "{found} has not {id}");
+    let log = fs::read_to_string(&cluster[0].plan.log).expect("a log");
+    assert!(log.contains(&format!("cluster={id}")), "{id} is not in {log}");
     assert_eq!(of_check(&report, "sync").len(), 3, "{report}");
     assert_eq!(of_check(&report, "link").len(), 6, "{report}");
     assert_eq!(well.exit == FAILED, report["status"] == "fail", "{report}");

@@ -234,7 +234,7 @@ impl MemberChanges {
         change.took = started.elapsed();
         if !request.dry_run && change.kind != MemberChangeKind::Unchanged {
             info!(what = change.kind.as_str(), name = %change.name,
-                node = %format_args!("{:016x}", change.id), replaces = ?change.replaces,
+                node = change.id, replaces = ?change.replaces,
                 tolerated_before = change.failures_tolerated_before,
                 tolerated_after = change.failures_tolerated_after,
                 "the members were changed");

@@ -150,7 +150,7 @@ pub enum MembershipError {
     },
     /// The node is in another cluster.
     #[error(
-        "{name} is in cluster {theirs:016x}, this is cluster {ours:016x}; start it with an empty \
+        "{name} is in cluster {theirs}, this is cluster {ours}; start it with an empty \
          data folder to have it join this one"
     )]
     OtherCluster {

@@ -88,7 +88,7 @@ impl Route {
         });
         match dialled.await {
             Ok(Ok((_, _, (theirs, _)))) if self.expected.is_some_and(|id| id != theirs.node_id) => {
-                Err(format!("{} is now node {:016x}", self.address, theirs.node_id).into())
+                Err(format!("{} is now node {}", self.address, theirs.node_id).into())
             }
             Ok(Ok((reader, writer, theirs))) => {
                 self.announced.clear(&self.address);

@@ -123,7 +123,7 @@ impl Introduction {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum HandshakeRefusal {
     /// The two belong to different clusters.
-    #[error("it belongs to cluster {theirs:016x}, this node to cluster {ours:016x}")]
+    #[error("it belongs to cluster {theirs}, this node to cluster {ours}")]
     Cluster {
         /// The answering node's cluster.
         ours: u64,
@@ -150,7 +150,7 @@ pub(crate) enum HandshakeRefusal {
         theirs: (u16, u16),
     },
     /// A known id with another folder.
-    #[error("node {node_id:016x} is known with another data folder")]
+    #[error("node {node_id} is known with another data folder")]
     Folder {
         /// The greeting node.
         node_id: u64,

@@ -27,7 +27,7 @@ pub(crate) struct TurnedAway(Mutex<BTreeMap<u64, (HandshakeRefusal, Instant)>>);
 impl TurnedAway {
     /// Logs that a peer was turned away, if that is news.
     pub(crate) fn tell(&self, from: &SocketAddr, theirs: &Hello, refusal: &HandshakeRefusal) {
-        let node = format_args!("{:016x}", theirs.node_id);
+        let node = theirs.node_id;
         // A node that was just added is dialled before it knows its cluster.
         let knows_nobody = matches!(refusal, HandshakeRefusal::Cluster { ours: 0, .. });
         if knows_nobody || !self.is_news(theirs.node_id, refusal) {

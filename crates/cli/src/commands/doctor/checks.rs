@@ -174,7 +174,7 @@ fn one_cluster(told: &[&Told]) -> Finding {
             "the nodes are in no cluster yet".to_owned(),
             "start all nodes of the bootstrap list; the log of the first says what it waits for",
         ),
-        [(id, epoch)] => Finding::ok("cluster", "-", format!("{id:016x} in epoch {epoch}")),
+        [(id, epoch)] => Finding::ok("cluster", "-", format!("{id} in epoch {epoch}")),
         _ => Finding::fail(
             "cluster",
             "-",

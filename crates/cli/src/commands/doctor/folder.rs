@@ -32,7 +32,7 @@ fn findings(subject: &str, examination: &Examination) -> Vec<Finding> {
         "folder",
         subject,
         format!(
-            "node {} ({:016x}) of cluster {:016x} in epoch {}, with {members} members",
+            "node {} ({}) of cluster {} in epoch {}, with {members} members",
             folder.name, folder.node_id, examination.cluster_id, examination.epoch
         ),
     )];

@@ -15,7 +15,7 @@ use crate::table::Table;
 pub(super) fn text(findings: &Findings, into: &Path) -> String {
     let best = &findings.folders[findings.best];
     format!(
-        "Folders of cluster {:016x}, epoch {}:\n{}\nMembers of the cluster as {} knew it:\n{}\n{}\n{}",
+        "Folders of cluster {}, epoch {}:\n{}\nMembers of the cluster as {} knew it:\n{}\n{}\n{}",
         findings.cluster_id,
         findings.epoch,
         folders_table(findings),
@@ -55,7 +55,7 @@ fn members_table(findings: &Findings) -> String {
     for member in &findings.members {
         table.row([
             member.record.name.clone(),
-            format!("{:016x}", member.id),
+            member.id.to_string(),
             if member.voter { "yes" } else { "no" }.to_owned(),
             member.record.peer_address.clone(),
             if member.is_given { "given" } else { "missing" }.to_owned(),
@@ -120,7 +120,7 @@ fn plan(findings: &Findings, into: &Path) -> String {
 /// What was made, and how to go on.
 pub(super) fn done(new: &NewCluster, into: &Path) -> String {
     format!(
-        "Cluster {:016x} is in {}: epoch {}, revision {}.\n\
+        "Cluster {} is in {}: epoch {}, revision {}.\n\
          Start its first node, with the addresses that it is to have:\n  \
          mainstay serve --name {} --data-dir {} --client-addr HOST:PORT --peer-addr HOST:PORT\n\
          Then let others join it, each with an empty folder:\n  \
