@@ -194,7 +194,7 @@ impl Detector {
             }
             if heard.was > Level::Alive {
                 let silence_ms = heard.silence.as_millis();
-                info!(peer = %format_args!("{peer:016x}"), silence_ms, "a peer is heard again");
+                info!(peer, silence_ms, "a peer is heard again");
             }
         }
     }
@@ -229,7 +229,7 @@ impl Detector {
                 return poll.ask_again_at.saturating_sub(now);
             };
             let silence_ms = change.silence.as_millis();
-            info!(peer = %format_args!("{:016x}", change.peer), from = ?change.from,
+            info!(peer = change.peer, from = ?change.from,
                 to = ?change.to, phi = change.phi, silence_ms, "a peer is taken for another");
         }
     }
