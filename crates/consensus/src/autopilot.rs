@@ -186,8 +186,7 @@ impl Autopilot {
 
     /// Whether a peer can be told who does not answer.
     fn understands(&self, peer: u64) -> bool {
-        let announced = self.parts.links.announced().all();
-        announced.get(&peer).is_some_and(|versions| versions.protocol >= SILENCES_SINCE)
+        self.parts.links.announced().speaks(peer, SILENCES_SINCE)
     }
 
     /// Notes who does not answer, and whether a quorum does; tells the others while there is

@@ -1,36 +1,49 @@
 //! Linearizable reads by read index (Ongaro's thesis, section 6.4), batched twice.
 //!
 //! On the leader, everybody who waits for an index shares one confirmation of leadership by a
-//! quorum. A few rounds may be on their way, so that those who come after one has started need not
-//! wait for it to be through; when there are as many as may be, whoever comes shares the next. On
-//! every node, the readers that wait share one question to the leader and one wait until the local
-//! store has applied that index. There is no read by lease: a restarted follower forgets that it
-//! granted one. Whether a quorum confirmed is not taken from openraft alone, see
-//! [`Contact`](crate::peer::contact::Contact).
+//! quorum. On every node, the readers that wait share one question to the leader and one wait until
+//! the local store has applied that index. Whoever comes while a round is on its way shares the
+//! next. It starts when that one is through, so that rounds are few where they are quick, or a
+//! moment after it, so that nobody waits for two of them where they are slow.
+//!
+//! A question says whom the asking node follows, as its durable vote has it: it has promised nobody
+//! else anything when it asks, which is after its readers came. That is what a confirmation is, so
+//! where leader and follower are a quorum, as in a cluster of three, the leader answers at once.
+//!
+//! There is no read by lease: a restarted follower forgets that it granted one. Whether a quorum
+//! confirmed is not taken from openraft alone, see [`Contact`](crate::peer::contact::Contact).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures_util::{FutureExt as _, future};
+use mainstay_storage::Storage;
 use mainstay_world::{self as world, Buggify};
 use openraft::{ReadPolicy, async_runtime::WatchReceiver};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::debug;
 
 use crate::{
     error::ReadIndexError,
+    membership::rules::has_quorum,
     observation::Leadership,
     peer::{
         link::Links,
         message::{Answer, Call},
     },
     state_machine::SharedStore,
-    type_config::RaftHandle,
+    type_config::{RaftHandle, StoredMembership},
+    versions::CONFIRMATIONS_SINCE,
 };
 
 /// Readers that may wait on one node.
 const READERS_MAX: usize = 64 * 1024;
 
 /// Rounds on their way: of questions from one node, and of confirmations by a leader.
-const ROUNDS_MAX: usize = 8;
+const ROUNDS_MAX: u32 = 8;
+
+/// How long a round holds up the next.
+const STAGGER: Duration = Duration::from_millis(1);
 
 /// The longest wait for the leader's answer; readers ask again after it.
 const ROUND_DEADLINE: Duration = Duration::from_secs(1);
@@ -38,10 +51,42 @@ const ROUND_DEADLINE: Duration = Duration::from_secs(1);
 /// The pause before a node without a leader asks again, unless one appears sooner.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Whom a node follows, by its durable vote: it has answered no vote and no append of anybody who
+/// came later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Following {
+    term: u64,
+    leader: u64,
+}
+
+impl Following {
+    /// Whom the node of `storage` follows; `None` before its first vote.
+    pub(crate) fn of(storage: &Storage) -> Option<Self> {
+        storage.vote().map(|vote| Self { term: vote.term, leader: vote.node_id })
+    }
+}
+
+/// Somebody who wants a read index from the leader.
+struct Question {
+    answer: oneshot::Sender<Option<u64>>,
+    /// The node that asks, and whom it follows; `None` where it does not say.
+    follower: Option<(u64, Following)>,
+}
+
+impl Question {
+    /// Whether the node that asks and the leader are a quorum by themselves.
+    fn is_quorum(&self, leader: Following, voters: &[BTreeSet<u64>]) -> bool {
+        self.follower.is_some_and(|(follower, following)| {
+            let there = |member| member == leader.leader || member == follower;
+            following == leader && has_quorum(voters, there)
+        })
+    }
+}
+
 /// Hands out read indexes on the leader.
 #[derive(Clone)]
 pub(crate) struct LeaderReads {
-    queue: mpsc::Sender<oneshot::Sender<Option<u64>>>,
+    queue: mpsc::Sender<Question>,
 }
 
 /// What the task that confirms leadership works with.
@@ -61,29 +106,35 @@ impl LeaderReads {
         Self { queue }
     }
 
-    /// The index that a linearizable read must see; `None` if this node cannot tell.
+    /// The index that a linearizable read on this node must see; `None` if it cannot tell.
     pub(crate) async fn index(&self) -> Option<u64> {
+        self.ask(None).await
+    }
+
+    /// As [`Self::index`], for `node`, which says whom it follows.
+    pub(crate) async fn index_for(&self, node: u64, following: Following) -> Option<u64> {
+        self.ask(Some((node, following))).await
+    }
+
+    async fn ask(&self, follower: Option<(u64, Following)>) -> Option<u64> {
         let (answer, index) = oneshot::channel();
-        self.queue.try_send(answer).ok()?;
+        self.queue.try_send(Question { answer, follower }).ok()?;
         index.await.ok().flatten()
     }
 }
 
-async fn confirm(
-    task: Arc<LeaderReadTask>,
-    mut waiting: mpsc::Receiver<oneshot::Sender<Option<u64>>>,
-) {
-    let rounds = Arc::new(Semaphore::new(ROUNDS_MAX));
-    while let Some((place, round)) = next_round(&rounds, &mut waiting).await {
+async fn confirm(task: Arc<LeaderReadTask>, mut waiting: mpsc::Receiver<Question>) {
+    let rounds = Arc::new(Semaphore::new(ROUNDS_MAX as usize));
+    while let Some((place, mut round)) = next_round(&rounds, &mut waiting).await {
         let task = Arc::clone(&task);
         world::spawn(async move {
             let index = if task.buggify.is_planted("read-without-index") {
                 Some(*task.store.applied_index().borrow())
             } else {
-                world::timeout(ROUND_DEADLINE, confirmed_index(&task)).await.ok().flatten()
+                world::timeout(ROUND_DEADLINE, task.settle(&mut round)).await.ok().flatten()
             };
-            for answer in round {
-                let _ = answer.send(index);
+            for question in round {
+                let _ = question.answer.send(index);
             }
             drop(place);
         });
@@ -97,7 +148,11 @@ async fn next_round<T>(
     waiting: &mut mpsc::Receiver<T>,
 ) -> Option<(OwnedSemaphorePermit, Vec<T>)> {
     let first = waiting.recv().await?;
-    let place = Arc::clone(rounds).acquire_owned().await;
+    let all = Arc::clone(rounds).acquire_many_owned(ROUNDS_MAX);
+    let place = match world::timeout(STAGGER, all).await {
+        Ok(all) => all.ok().and_then(|mut all| all.split(1)),
+        Err(_elapsed) => Arc::clone(rounds).acquire_owned().await.ok(),
+    };
     let place = place.expect("the semaphore is never closed");
     let mut round = vec![first];
     while let Ok(next) = waiting.try_recv() {
@@ -106,26 +161,98 @@ async fn next_round<T>(
     Some((place, round))
 }
 
-/// The commit index, once a quorum has confirmed that this node still leads.
-async fn confirmed_index(task: &LeaderReadTask) -> Option<u64> {
-    let LeaderReadTask { raft, node_id, links, store, buggify } = task;
-    // A planted bug takes what is known now. A young leader knows what is committed only when its
-    // own first entry is.
-    let planted =
-        buggify.is_planted("index-before-first-entry").then(|| *store.applied_index().borrow());
-    let began = links.contact.draw();
-    let linearizer = match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-        Ok(linearizer) => linearizer,
-        Err(error) => {
-            debug!(%error, "no read index");
-            return None;
+impl LeaderReadTask {
+    /// Answers those of a round who are a quorum with this node, and returns the index for the
+    /// others once a quorum has confirmed that this node still leads.
+    async fn settle(&self, round: &mut Vec<Question>) -> Option<u64> {
+        if round.iter().any(|question| question.follower.is_some()) {
+            self.answer_quorums(round).await;
         }
-    };
-    let read = linearizer.read_log_id();
-    let membership = Arc::clone(&raft.server_metrics().borrow_watched().membership_config);
-    let voters = membership.get_joint_config();
-    links.contact.quorum_since(began, **read.committed_leader_id(), *node_id, voters).await;
-    Some(planted.unwrap_or_else(|| read.index()))
+        if round.is_empty() { None } else { self.confirmed_index().await }
+    }
+
+    /// Answers whoever is a quorum with this node. The lease only spares openraft a round: it is
+    /// the questions that prove that nobody else led when they were asked.
+    async fn answer_quorums(&self, round: &mut Vec<Question>) {
+        let Some(read) = self.read(ReadPolicy::LeaseRead).await else { return };
+        let here = Following { term: read.term, leader: self.node_id };
+        let voters = read.membership.get_joint_config();
+        for question in round.extract_if(.., |question| question.is_quorum(here, voters)) {
+            let _ = question.answer.send(Some(read.index));
+        }
+    }
+
+    /// The commit index, once a quorum has confirmed that this node still leads.
+    async fn confirmed_index(&self) -> Option<u64> {
+        let began = self.links.contact.draw();
+        let Some(read) = self.read(ReadPolicy::LeaseRead).await else {
+            return self.index_by_heartbeats(began).await;
+        };
+        let here = Following { term: read.term, leader: self.node_id };
+        let voters = read.membership.voter_ids().filter(|voter| *voter != self.node_id);
+        let asked = future::join_all(voters.map(|voter| self.ask_voter(voter, here)));
+        tokio::select! {
+            biased;
+            () = self.confirmed(began, &read) => Some(read.index),
+            index = asked.then(|_all| self.index_by_heartbeats(began)) => index,
+        }
+    }
+
+    /// As [`Self::confirmed_index`], by a round of openraft's heartbeats: for a leader that has
+    /// heard of no quorum lately, and for peers of an older version.
+    async fn index_by_heartbeats(&self, began: u64) -> Option<u64> {
+        let read = self.read(ReadPolicy::ReadIndex).await?;
+        self.confirmed(began, &read).await;
+        Some(read.index)
+    }
+
+    /// Asks a voter whether it still follows this leader.
+    async fn ask_voter(&self, voter: u64, here: Following) {
+        if !self.links.announced().speaks(voter, CONFIRMATIONS_SINCE) {
+            return;
+        }
+        let number = self.links.contact.draw();
+        let Some(link) = self.links.find(voter) else { return };
+        let answer = link.control.call(&Call::Confirm(here), ROUND_DEADLINE).await;
+        if matches!(answer, Ok(Answer::Confirmed(true))) {
+            self.links.contact.answered(voter, here.term, number);
+        }
+    }
+
+    /// Returns when a quorum has followed this leader since `began`.
+    async fn confirmed(&self, began: u64, read: &LeaderRead) {
+        let voters = read.membership.get_joint_config();
+        self.links.contact.quorum_since(began, read.term, self.node_id, voters).await;
+    }
+
+    /// What openraft, leading, has committed.
+    async fn read(&self, policy: ReadPolicy) -> Option<LeaderRead> {
+        // A planted bug takes what is known now. A young leader knows what is committed only when
+        // its own first entry is.
+        let is_planted = self.buggify.is_planted("index-before-first-entry");
+        let planted = is_planted.then(|| *self.store.applied_index().borrow());
+        let linearizer = match self.raft.get_read_linearizer(policy).await {
+            Ok(linearizer) => linearizer,
+            Err(error) => {
+                debug!(%error, "no read index");
+                return None;
+            }
+        };
+        let read = linearizer.read_log_id();
+        Some(LeaderRead {
+            term: **read.committed_leader_id(),
+            index: planted.unwrap_or_else(|| read.index()),
+            membership: Arc::clone(&self.raft.server_metrics().borrow_watched().membership_config),
+        })
+    }
+}
+
+/// What a leader has committed, to be confirmed.
+struct LeaderRead {
+    term: u64,
+    /// Of its first entry at least.
+    index: u64,
+    membership: Arc<StoredMembership>,
 }
 
 /// A reader in the queue.
@@ -141,6 +268,7 @@ pub(crate) struct Reads {
 pub(crate) struct ReadTask {
     pub(crate) leader_reads: LeaderReads,
     pub(crate) links: Arc<Links>,
+    pub(crate) storage: Storage,
     pub(crate) store: SharedStore,
     pub(crate) leadership: watch::Receiver<Leadership>,
 }
@@ -163,7 +291,7 @@ impl Reads {
 }
 
 async fn gather(task: Arc<ReadTask>, mut waiting: mpsc::Receiver<Reader>) {
-    let rounds = Arc::new(Semaphore::new(ROUNDS_MAX));
+    let rounds = Arc::new(Semaphore::new(ROUNDS_MAX as usize));
     while let Some((place, readers)) = next_round(&rounds, &mut waiting).await {
         let task = Arc::clone(&task);
         world::spawn(async move {
@@ -204,13 +332,80 @@ async fn ask(task: &ReadTask, seen: Leadership) -> Option<u64> {
     if seen.leads {
         return task.leader_reads.index().await;
     }
-    let link = task.links.find(seen.leader?)?;
-    match link.forward.call(&Call::ReadIndex, ROUND_DEADLINE).await {
+    let leader = seen.leader?;
+    let link = task.links.find(leader)?;
+    let says = task.links.announced().speaks(leader, CONFIRMATIONS_SINCE);
+    let following = if says { Following::of(&task.storage) } else { None };
+    let call = following.map_or(Call::ReadIndex, Call::ReadIndexFor);
+    match link.forward.call(&call, ROUND_DEADLINE).await {
         Ok(Answer::ReadIndex(index)) => index,
         Ok(_other) => None,
         Err(error) => {
             debug!(%error, "the leader gave no read index");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(follower: Option<(u64, Following)>) -> Question {
+        Question { answer: oneshot::channel().0, follower }
+    }
+
+    #[test]
+    fn who_asks_confirms_the_leader_that_its_vote_names_where_the_two_are_a_quorum() {
+        let sets = |sets: &[&[u64]]| -> Vec<BTreeSet<u64>> {
+            sets.iter().map(|set| set.iter().copied().collect()).collect()
+        };
+        let here = Following { term: 7, leader: 1 };
+        let three = sets(&[&[1, 2, 3]]);
+        assert!(question(Some((2, here))).is_quorum(here, &three));
+        assert!(!question(None).is_quorum(here, &three), "it does not say");
+        let before = Following { term: 6, leader: 1 };
+        assert!(!question(Some((2, before))).is_quorum(here, &three), "it has not heard yet");
+        let other = Following { term: 8, leader: 3 };
+        assert!(!question(Some((2, other))).is_quorum(here, &three), "it has promised another");
+        assert!(!question(Some((4, here))).is_quorum(here, &three), "a learner has no vote");
+        assert!(!question(Some((2, here))).is_quorum(here, &sets(&[&[1, 2, 3, 4, 5]])));
+        assert!(!question(Some((2, here))).is_quorum(here, &sets(&[&[1, 2, 3], &[1, 3, 4]])));
+        assert!(question(Some((3, here))).is_quorum(here, &sets(&[&[1, 2, 3], &[1, 3, 4]])));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_while_a_round_is_on_its_way_shares_the_next_one() {
+        let rounds = Arc::new(Semaphore::new(ROUNDS_MAX as usize));
+        let (queue, mut waiting) = mpsc::channel(8);
+        let mut next = async || next_round(&rounds, &mut waiting).await.expect("somebody waits");
+        let put =
+            |numbers: &[u64]| numbers.iter().for_each(|number| queue.try_send(*number).unwrap());
+        let began = world::Instant::now();
+        put(&[1, 2]);
+        let (first, round) = next().await;
+        assert_eq!((round, began.elapsed()), (vec![1, 2], Duration::ZERO));
+        // The first is slow: the next waits for it no longer than a moment.
+        put(&[3, 4]);
+        let (second, round) = next().await;
+        assert_eq!((round, began.elapsed()), (vec![3, 4], STAGGER));
+        drop((first, second));
+        put(&[5]);
+        let (_third, round) = next().await;
+        assert_eq!((round, began.elapsed()), (vec![5], STAGGER));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_rounds_than_may_be_are_on_their_way() {
+        let rounds = Arc::new(Semaphore::new(ROUNDS_MAX as usize));
+        let (queue, mut waiting) = mpsc::channel(64);
+        let mut places = Vec::new();
+        for number in 0..ROUNDS_MAX {
+            queue.try_send(number).unwrap();
+            places.push(next_round(&rounds, &mut waiting).await.expect("somebody waits").0);
+        }
+        queue.try_send(ROUNDS_MAX).unwrap();
+        let another = world::timeout(Duration::from_secs(1), next_round(&rounds, &mut waiting));
+        assert!(another.await.is_err(), "every place is taken");
     }
 }

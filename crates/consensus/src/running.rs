@@ -128,6 +128,7 @@ impl Running {
         let reads = Reads::start(ReadTask {
             leader_reads: leader_reads.clone(),
             links: Arc::clone(&links),
+            storage: storage.clone(),
             store: store.clone(),
             leadership: leadership.clone(),
         });

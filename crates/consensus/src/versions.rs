@@ -23,11 +23,14 @@ use mainstay_kv::{Command, SETTINGS_FORMAT, Store};
 use serde::{Deserialize, Serialize};
 
 /// The peer protocols that this version speaks, oldest and newest. Each knows what the one before it
-/// does, and the second one [`SILENCES_SINCE`].
+/// does, and the second one [`SILENCES_SINCE`] and [`CONFIRMATIONS_SINCE`].
 const PROTOCOLS: (u16, u16) = (1, 2);
 
 /// The first protocol in which a leader tells the others who does not answer.
 pub(crate) const SILENCES_SINCE: u16 = 2;
+
+/// The first protocol in which nodes say whom they follow.
+pub(crate) const CONFIRMATIONS_SINCE: u16 = 2;
 
 /// The oldest replicated format that this version applies.
 const FORMAT_MIN: u64 = 1;
@@ -182,6 +185,11 @@ impl Announced {
     /// Why nothing can be said to some peer, if that is so.
     pub(crate) fn obstacle(&self) -> Option<Arc<str>> {
         self.lock().obstacles.values().next().cloned()
+    }
+
+    /// Whether a peer speaks a protocol that came with `first` or later.
+    pub(crate) fn speaks(&self, peer: u64, first: u16) -> bool {
+        self.lock().versions.get(&peer).is_some_and(|versions| versions.protocol >= first)
     }
 
     /// What every peer announced.

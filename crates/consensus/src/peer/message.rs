@@ -29,8 +29,9 @@ use crate::{
     handover::{HandOver, HandOverError},
     log_store::{entry_of, stored_entry},
     membership::{MemberChange, MemberRequest, MembershipError, silence::SilenceReport},
+    read_index::Following,
     type_config::{LogId, TypeConfig, Vote, log_id, position},
-    versions::SILENCES_SINCE,
+    versions::{CONFIRMATIONS_SINCE, SILENCES_SINCE},
 };
 
 /// Frame kind of a call on a control or forward connection.
@@ -81,6 +82,10 @@ pub(crate) enum Call {
     Autopilot(u64),
     /// I lead, and these do not answer; or: you lead now, and these did not answer before.
     Silences(SilenceReport),
+    /// As [`Self::ReadIndex`], asked by one who follows whom it says.
+    ReadIndexFor(Following),
+    /// Do you still follow me?
+    Confirm(Following),
 }
 
 impl Call {
@@ -88,6 +93,7 @@ impl Call {
     pub(crate) const fn first_protocol(&self) -> u16 {
         match self {
             Self::Silences(_) => SILENCES_SINCE,
+            Self::ReadIndexFor(_) | Self::Confirm(_) => CONFIRMATIONS_SINCE,
             _ => 1,
         }
     }
@@ -110,7 +116,7 @@ pub(crate) enum Answer {
     Birth(BirthState),
     /// To [`Call::Forward`], one for each proposal, in order.
     Forwarded(Vec<Result<Applied, ForwardRefusal>>),
-    /// To [`Call::ReadIndex`].
+    /// To [`Call::ReadIndex`] and [`Call::ReadIndexFor`].
     ReadIndex(Option<u64>),
     /// The call cannot be served now, for the reason given.
     Refused(String),
@@ -120,6 +126,8 @@ pub(crate) enum Answer {
     Autopilot(Box<Result<AutopilotState, MembershipError>>),
     /// To anything: the caller was removed from the cluster.
     Removed,
+    /// To [`Call::Confirm`].
+    Confirmed(bool),
 }
 
 /// How a node is.

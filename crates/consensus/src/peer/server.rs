@@ -26,6 +26,7 @@ use crate::{
         },
         snapshot_stream::{self, SnapshotAnswer},
     },
+    read_index::Following,
     running::Running,
     state_machine::SnapshotData,
     type_config::TypeConfig,
@@ -267,6 +268,12 @@ async fn answer_running(running: &Arc<Running>, peer: u64, call: Call) -> Answer
         Call::HandOver(to) => Answer::HandedOver(running.hand_over_here(to).await),
         Call::Forward(proposals) => Answer::Forwarded(running.take_forwarded(proposals).await),
         Call::ReadIndex => Answer::ReadIndex(running.leader_reads.index().await),
+        Call::ReadIndexFor(following) => {
+            Answer::ReadIndex(running.leader_reads.index_for(peer, following).await)
+        }
+        Call::Confirm(following) => {
+            Answer::Confirmed(Following::of(&running.storage) == Some(following))
+        }
         Call::Autopilot(limit) => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             Answer::Autopilot(Box::new(running.autopilot_here(limit)))
