@@ -43,7 +43,7 @@ const READERS_MAX: usize = 64 * 1024;
 const ROUNDS_MAX: u32 = 8;
 
 /// How long a round holds up the next.
-const STAGGER: Duration = Duration::from_millis(1);
+const STAGGER: Duration = Duration::from_millis(5);
 
 /// The longest wait for the leader's answer; readers ask again after it.
 const ROUND_DEADLINE: Duration = Duration::from_secs(1);
@@ -64,29 +64,18 @@ impl Following {
     pub(crate) fn of(storage: &Storage) -> Option<Self> {
         storage.vote().map(|vote| Self { term: vote.term, leader: vote.node_id })
     }
-}
 
-/// Somebody who wants a read index from the leader.
-struct Question {
-    answer: oneshot::Sender<Option<u64>>,
-    /// The node that asks, and whom it follows; `None` where it does not say.
-    follower: Option<(u64, Following)>,
-}
-
-impl Question {
-    /// Whether the node that asks and the leader are a quorum by themselves.
-    fn is_quorum(&self, leader: Following, voters: &[BTreeSet<u64>]) -> bool {
-        self.follower.is_some_and(|(follower, following)| {
-            let there = |member| member == leader.leader || member == follower;
-            following == leader && has_quorum(voters, there)
-        })
+    /// Whether the leader and one that follows it are a quorum by themselves.
+    fn is_quorum_with(self, follower: u64, voters: &[BTreeSet<u64>]) -> bool {
+        has_quorum(voters, |member| member == self.leader || member == follower)
     }
 }
 
 /// Hands out read indexes on the leader.
 #[derive(Clone)]
 pub(crate) struct LeaderReads {
-    queue: mpsc::Sender<Question>,
+    queue: mpsc::Sender<oneshot::Sender<Option<u64>>>,
+    task: Arc<LeaderReadTask>,
 }
 
 /// What the task that confirms leadership works with.
@@ -102,39 +91,44 @@ impl LeaderReads {
     /// Starts the task that confirms leadership.
     pub(crate) fn start(task: LeaderReadTask) -> Self {
         let (queue, waiting) = mpsc::channel(READERS_MAX);
-        world::spawn(confirm(Arc::new(task), waiting));
-        Self { queue }
+        let task = Arc::new(task);
+        world::spawn(confirm(Arc::clone(&task), waiting));
+        Self { queue, task }
     }
 
-    /// The index that a linearizable read on this node must see; `None` if it cannot tell.
+    /// The index that a linearizable read must see; `None` if this node cannot tell.
     pub(crate) async fn index(&self) -> Option<u64> {
-        self.ask(None).await
-    }
-
-    /// As [`Self::index`], for `node`, which says whom it follows.
-    pub(crate) async fn index_for(&self, node: u64, following: Following) -> Option<u64> {
-        self.ask(Some((node, following))).await
-    }
-
-    async fn ask(&self, follower: Option<(u64, Following)>) -> Option<u64> {
         let (answer, index) = oneshot::channel();
-        self.queue.try_send(Question { answer, follower }).ok()?;
+        self.queue.try_send(answer).ok()?;
         index.await.ok().flatten()
+    }
+
+    /// As [`Self::index`], for `node`, which says whom it follows. It waits for nobody where the
+    /// two are a quorum.
+    pub(crate) async fn index_for(&self, node: u64, following: Following) -> Option<u64> {
+        let answered = world::timeout(ROUND_DEADLINE, self.task.index_for(node, following)).await;
+        match answered.ok().flatten() {
+            Some(index) => Some(index),
+            None => self.index().await,
+        }
     }
 }
 
-async fn confirm(task: Arc<LeaderReadTask>, mut waiting: mpsc::Receiver<Question>) {
+async fn confirm(
+    task: Arc<LeaderReadTask>,
+    mut waiting: mpsc::Receiver<oneshot::Sender<Option<u64>>>,
+) {
     let rounds = Arc::new(Semaphore::new(ROUNDS_MAX as usize));
-    while let Some((place, mut round)) = next_round(&rounds, &mut waiting).await {
+    while let Some((place, round)) = next_round(&rounds, &mut waiting).await {
         let task = Arc::clone(&task);
         world::spawn(async move {
             let index = if task.buggify.is_planted("read-without-index") {
                 Some(*task.store.applied_index().borrow())
             } else {
-                world::timeout(ROUND_DEADLINE, task.settle(&mut round)).await.ok().flatten()
+                world::timeout(ROUND_DEADLINE, task.confirmed_index()).await.ok().flatten()
             };
-            for question in round {
-                let _ = question.answer.send(index);
+            for answer in round {
+                let _ = answer.send(index);
             }
             drop(place);
         });
@@ -162,24 +156,13 @@ async fn next_round<T>(
 }
 
 impl LeaderReadTask {
-    /// Answers those of a round who are a quorum with this node, and returns the index for the
-    /// others once a quorum has confirmed that this node still leads.
-    async fn settle(&self, round: &mut Vec<Question>) -> Option<u64> {
-        if round.iter().any(|question| question.follower.is_some()) {
-            self.answer_quorums(round).await;
-        }
-        if round.is_empty() { None } else { self.confirmed_index().await }
-    }
-
-    /// Answers whoever is a quorum with this node. The lease only spares openraft a round: it is
-    /// the questions that prove that nobody else led when they were asked.
-    async fn answer_quorums(&self, round: &mut Vec<Question>) {
-        let Some(read) = self.read(ReadPolicy::LeaseRead).await else { return };
+    /// The commit index for a follower that is a quorum with this node. The lease only spares
+    /// openraft a round: it is the question that proves that nobody else led when it was asked.
+    async fn index_for(&self, follower: u64, following: Following) -> Option<u64> {
+        let read = self.read(ReadPolicy::LeaseRead).await?;
         let here = Following { term: read.term, leader: self.node_id };
         let voters = read.membership.get_joint_config();
-        for question in round.extract_if(.., |question| question.is_quorum(here, voters)) {
-            let _ = question.answer.send(Some(read.index));
-        }
+        (following == here && here.is_quorum_with(follower, voters)).then_some(read.index)
     }
 
     /// The commit index, once a quorum has confirmed that this node still leads.
@@ -351,27 +334,20 @@ async fn ask(task: &ReadTask, seen: Leadership) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn question(follower: Option<(u64, Following)>) -> Question {
-        Question { answer: oneshot::channel().0, follower }
-    }
-
     #[test]
-    fn who_asks_confirms_the_leader_that_its_vote_names_where_the_two_are_a_quorum() {
-        let sets = |sets: &[&[u64]]| -> Vec<BTreeSet<u64>> {
-            sets.iter().map(|set| set.iter().copied().collect()).collect()
-        };
+    fn a_leader_and_who_follows_it_are_a_quorum_of_three_voters_and_of_no_more() {
         let here = Following { term: 7, leader: 1 };
-        let three = sets(&[&[1, 2, 3]]);
-        assert!(question(Some((2, here))).is_quorum(here, &three));
-        assert!(!question(None).is_quorum(here, &three), "it does not say");
-        let before = Following { term: 6, leader: 1 };
-        assert!(!question(Some((2, before))).is_quorum(here, &three), "it has not heard yet");
-        let other = Following { term: 8, leader: 3 };
-        assert!(!question(Some((2, other))).is_quorum(here, &three), "it has promised another");
-        assert!(!question(Some((4, here))).is_quorum(here, &three), "a learner has no vote");
-        assert!(!question(Some((2, here))).is_quorum(here, &sets(&[&[1, 2, 3, 4, 5]])));
-        assert!(!question(Some((2, here))).is_quorum(here, &sets(&[&[1, 2, 3], &[1, 3, 4]])));
-        assert!(question(Some((3, here))).is_quorum(here, &sets(&[&[1, 2, 3], &[1, 3, 4]])));
+        let is_quorum = |follower, sets: &[&[u64]]| {
+            let sets: Vec<BTreeSet<u64>> =
+                sets.iter().map(|set| set.iter().copied().collect()).collect();
+            here.is_quorum_with(follower, &sets)
+        };
+        assert!(is_quorum(2, &[&[1, 2, 3]]));
+        assert!(!is_quorum(4, &[&[1, 2, 3]]), "a learner has no vote");
+        assert!(!is_quorum(2, &[&[2, 3, 4]]), "the leader is on its way out");
+        assert!(!is_quorum(2, &[&[1, 2, 3, 4, 5]]));
+        assert!(!is_quorum(2, &[&[1, 2, 3], &[1, 3, 4]]), "a quorum of both halves is needed");
+        assert!(is_quorum(3, &[&[1, 2, 3], &[1, 3, 4]]));
     }
 
     #[tokio::test(start_paused = true)]
