@@ -16,6 +16,8 @@ use crate::{messages::relative, side::named_or_on_path};
 /// A command that goes on.
 pub(crate) struct RunningCommand {
     process: Process,
+    /// What was typed; it names the node too.
+    words: String,
     base: i64,
     taken: usize,
     _folder: TempDir,
@@ -47,7 +49,7 @@ impl RunningCommand {
     /// Starts a command.
     pub(crate) fn start(words: &[String], base: i64) -> Self {
         let (process, folder) = start(words, "");
-        Self { process, base, taken: 0, _folder: folder }
+        Self { process, words: words.join(" "), base, taken: 0, _folder: folder }
     }
 
     /// The next so many lines.
@@ -67,6 +69,11 @@ impl RunningCommand {
     /// Ends it as a person does; what it printed since.
     pub(crate) async fn end(mut self) -> Vec<String> {
         self.process.signal(Signal::Interrupt);
+        let process = &mut self.process;
+        until(&format!("the end of the interrupted `{}`", self.words), async || {
+            process.ended().ok_or_else(|| process.stdout() + &process.stderr())
+        })
+        .await;
         let lines = finished(&mut self.process, self.base).await;
         lines.into_iter().skip(self.taken).collect()
     }
