@@ -63,7 +63,7 @@ impl Silences {
         self.looked = None;
         match self.known {
             Some((_term, at)) if now.saturating_sub(at) <= KNOWN_FOR => {
-                self.lasted.retain(|id, _lasted| heard(*id).is_none_or(|heard| heard <= at));
+                self.lasted.retain(|id, _lasted| is_unheard_since(at, heard(*id)));
                 self.reminded_until = Duration::ZERO;
             }
             _ => {
@@ -87,7 +87,7 @@ impl Silences {
         let at = now.saturating_sub(age);
         for (id, lasted_ms) in &report.members {
             let answered = self.looked.is_some() && !self.lasted.contains_key(id);
-            if !answered && heard(*id).is_none_or(|heard| heard <= at) {
+            if !answered && is_unheard_since(at, heard(*id)) {
                 let lasted = self.lasted.entry(*id).or_default();
                 *lasted = Duration::from_millis(*lasted_ms).max(*lasted);
             }
@@ -105,7 +105,7 @@ impl Silences {
         let age = now.saturating_sub(at);
         let mut report = self.report(known_in);
         report.age_ms = milliseconds(age);
-        report.members.retain(|(id, _lasted_ms)| heard(*id).is_none_or(|heard| heard <= at));
+        report.members.retain(|(id, _lasted_ms)| is_unheard_since(at, heard(*id)));
         (age <= KNOWN_FOR && !report.members.is_empty()).then_some(report)
     }
 
@@ -171,6 +171,11 @@ impl Silences {
         let members = self.lasted.iter().map(|(id, lasted)| (*id, milliseconds(*lasted)));
         SilenceReport { term, age_ms: 0, members: members.collect() }
     }
+}
+
+/// Whether this node has heard nothing of a member after `at`, by when it last did.
+fn is_unheard_since(at: Duration, heard: Option<Duration>) -> bool {
+    heard.is_none_or(|heard| heard <= at)
 }
 
 #[cfg(test)]
